@@ -1,0 +1,50 @@
+"""What a classifier sees and says: `Prompt` in, `Classification` out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Tier = Literal["simple", "moderate", "complex"]
+TIERS: tuple[Tier, ...] = ("simple", "moderate", "complex")
+
+ResponseFormat = Literal["text", "json_object", "json_schema"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of the conversation; `text` joins the text parts of its content."""
+
+    role: str
+    text: str
+    image_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The whole request as a classifier may look at it; the newest message comes last."""
+
+    messages: tuple[Message, ...]
+    tool_count: int = 0
+    response_format: ResponseFormat = "text"
+    max_output_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """How hard a request is.
+
+    `score` in [0, 1] estimates the probability that the small model's answer falls short of the
+    baseline's. `signals` names what moved the score, strongest first, for people to read.
+    """
+
+    score: float
+    tier: Tier
+    signals: tuple[str, ...]
+    classifier: str
+
+
+class Classifier(Protocol):
+    """Judges a prompt. Never raises, whatever the text; takes a fraction of a millisecond."""
+
+    def classify(self, prompt: Prompt) -> Classification: ...

@@ -1,0 +1,75 @@
+"""`Deployment`: a model at a provider, what it can take, and its prices with effective dates."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+from classifiers.base import Tier
+
+Capability = Literal["tools", "images", "json_schema"]
+TOKENS_PER_UNIT = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a provider charges from `effective_from` on, in nano-USD per million tokens.
+
+    `cached_input_nusd_per_mtok` is None where the provider grants no discount on cached input.
+    """
+
+    effective_from: date
+    input_nusd_per_mtok: int
+    output_nusd_per_mtok: int
+    cached_input_nusd_per_mtok: int | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PriceSchedule:
+    """One model's prices over time, oldest first. `model` is its name in configs/prices.yaml."""
+
+    model: str
+    prices: tuple[Price, ...]
+
+    def __post_init__(self) -> None:
+        dates = [price.effective_from for price in self.prices]
+        if not dates:
+            raise ValueError(f"model {self.model!r} has no price")
+        if any(a >= b for a, b in zip(dates, dates[1:], strict=False)):
+            raise ValueError(f"the prices of {self.model!r} must have ascending effective_from dates")
+
+    def at(self, day: date) -> Price:
+        """The price in force on `day`; before the first date, the first price."""
+        index = bisect_right([price.effective_from for price in self.prices], day)
+        return self.prices[max(index - 1, 0)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Deployment:
+    """A model that requests can be sent to.
+
+    `tier` is the hardest tier of complexity it serves well. `model` is the name that goes on the
+    wire. `tokenizer` names a tiktoken encoding, or is None where only an estimate exists.
+    """
+
+    name: str
+    provider_name: str
+    model: str
+    tier: Tier
+    context_window: int
+    max_output_tokens: int
+    capabilities: frozenset[Capability]
+    prices: PriceSchedule
+    tokenizer: str | None = None
+    simulated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Every configured deployment by name."""
+
+    deployments: Mapping[str, Deployment]

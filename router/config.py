@@ -1,0 +1,221 @@
+"""The configuration: frozen pydantic models, loaded from YAML. Unknown keys are errors.
+
+configs/parsimony.yaml is the annotated example and names every key.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from classifiers.base import Tier
+from policies.catalog import Capability
+from router.errors import ConfigError
+
+Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$")]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Score = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ServerConfig(_Section):
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65_535)
+    workers: int = Field(default=1, ge=1, le=256)
+    max_body_bytes: int = Field(default=8_388_608, ge=1_024)
+    drain_seconds: Seconds = 30
+
+
+class RedisConfig(_Section):
+    url: str | None = None
+    timeout_seconds: Seconds = 2
+
+
+class SqlConfig(_Section):
+    url: str | None = None
+
+
+class LoggingConfig(_Section):
+    format: Literal["console", "json"] = "console"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    requests: bool = False
+    prompts: bool = False
+
+
+class ClassifierConfig(_Section):
+    name: str = "heuristic"
+
+
+class CacheConfig(_Section):
+    enabled: bool = True
+    scope: Literal["team", "everyone"] = "team"
+    ttl_seconds: int = Field(default=86_400, ge=1)
+    max_entry_bytes: int = Field(default=262_144, ge=0)
+    max_temperature: float = Field(default=1.0, ge=0)
+
+
+class RetryConfig(_Section):
+    max_attempts: int = Field(default=2, ge=1, le=10)
+    base_seconds: Seconds = 0.1
+    max_seconds: Seconds = 5
+
+
+class BreakerConfig(_Section):
+    failures: int = Field(default=5, ge=1)
+    open_seconds: Seconds = 15
+
+
+class TimeoutConfig(_Section):
+    connect_seconds: Seconds = 3
+    first_token_seconds: Seconds = 60
+    total_seconds: Seconds = 600
+
+
+class DeploymentConfig(_Section):
+    name: Name
+    provider: Literal["openai", "litellm", "simulated"] = "openai"
+    provider_name: str
+    model: str = Field(min_length=1)
+    price: str
+    tier: Tier
+    base_url: str | None = Field(default=None, pattern=r"^https?://")
+    base_url_env: str | None = None
+    api_key_env: str | None = None
+    context_window: int | None = Field(default=None, ge=1)
+    max_output_tokens: int | None = Field(default=None, ge=1)
+    capabilities: frozenset[Capability] | None = None
+    stream_usage: bool = True
+    timeouts: TimeoutConfig = TimeoutConfig()
+
+    def resolved_base_url(self, environ: Mapping[str, str]) -> str | None:
+        from_env = environ.get(self.base_url_env, "") if self.base_url_env else ""
+        return from_env or self.base_url
+
+    def missing(self, environ: Mapping[str, str]) -> str | None:
+        """What keeps this deployment from being used, or None."""
+        if self.provider == "simulated":
+            return None
+        if self.api_key_env and not environ.get(self.api_key_env):
+            return f"{self.api_key_env} is not set"
+        if self.provider == "openai" and not self.resolved_base_url(environ):
+            return f"{self.base_url_env} is not set"
+        return None
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if self.provider == "openai" and not (self.base_url or self.base_url_env):
+            raise ValueError(f"deployment {self.name!r} needs base_url or base_url_env")
+        return self
+
+
+class AliasConfig(_Section):
+    deployments: tuple[Name, ...] | None = Field(default=None, min_length=1)
+    moderate_from: Score = 0.35
+    complex_from: Score = 0.65
+    max_fallbacks: int = Field(default=2, ge=0, le=10)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.moderate_from > self.complex_from:
+            raise ValueError(f"moderate_from {self.moderate_from} must not exceed complex_from {self.complex_from}")
+        return self
+
+
+class Config(_Section):
+    server: ServerConfig = ServerConfig()
+    data_dir: Path = Path("data")
+    redis: RedisConfig = RedisConfig()
+    sql: SqlConfig = SqlConfig()
+    logging: LoggingConfig = LoggingConfig()
+    classifier: ClassifierConfig = ClassifierConfig()
+    cache: CacheConfig = CacheConfig()
+    retries: RetryConfig = RetryConfig()
+    breaker: BreakerConfig = BreakerConfig()
+    prices: Path = Path("prices.yaml")
+    baseline: str = "gpt-4"
+    simulate: Literal["auto", "always", "never"] = "auto"
+    deployments: tuple[DeploymentConfig, ...] = Field(min_length=1)
+    aliases: dict[Name, AliasConfig]
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        names = [deployment.name for deployment in self.deployments]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"deployments repeat the name {', '.join(map(repr, repeated))}")
+        both = sorted(set(names) & set(self.aliases))
+        if both:
+            raise ValueError(f"{', '.join(map(repr, both))} names both an alias and a deployment")
+        for alias, settings in self.aliases.items():
+            unknown = sorted(set(settings.deployments or ()) - set(names))
+            if unknown:
+                raise ValueError(
+                    f"aliases.{alias}.deployments names {', '.join(map(repr, unknown))}; "
+                    f"configured are {', '.join(map(repr, sorted(names)))}"
+                )
+        return self
+
+
+def default_config_path(environ: Mapping[str, str] = os.environ) -> Path:
+    return Path(environ.get("PARSIMONY_CONFIG") or "configs/parsimony.yaml")
+
+
+def load_config(path: Path) -> Config:
+    """Reads `path`. Relative paths inside count from its folder, but `data_dir` from the working directory.
+
+    Raises ConfigError that names the file, the key, what was found and what is allowed.
+    """
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader) or {}
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: holds a {type(values).__name__}; it must be a mapping of sections")
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(path, error)) from error
+    return config.model_copy(update={"prices": (path.parent / config.prices).resolve()})
+
+
+def _explain(path: Path, error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors(include_url=False):
+        key = ".".join(str(part) for part in problem["loc"]) or "(top level)"
+        lines.append(f"{path}: {key}: {_sentence(problem)}")
+    return "\n".join(lines)
+
+
+def _sentence(problem: Any) -> str:
+    if problem["type"] == "extra_forbidden":
+        return "is not a known key; `parsimony config schema` lists the known ones"
+    if problem["type"] == "missing":
+        return "is missing"
+    found = problem["input"]
+    shown = f"; found {found!r}" if isinstance(found, (str, int, float, bool)) else ""
+    return f"{problem['msg'].removeprefix('Value error, ')}{shown}"
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML lets a later key overwrite an earlier one in silence; a configuration must not."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)

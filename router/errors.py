@@ -1,0 +1,137 @@
+"""Every error that leaves this package, with its HTTP status, type and code.
+
+ParsimonyError
+├── ConfigError                 ends the start; names file and key
+├── RequestError                the caller's to mend
+│   ├── InvalidRequest          400 invalid_request_error
+│   │   └── ContextLengthExceeded   400 context_length_exceeded
+│   ├── InvalidApiKey           401 invalid_api_key
+│   ├── AdminRequired           403 admin_required
+│   ├── ModelNotAllowed         403 model_not_allowed
+│   ├── ModelNotFound           404 model_not_found
+│   ├── RecordNotFound          404 record_not_found
+│   ├── RequestTooLarge         413 request_too_large
+│   └── BudgetExhausted         429 insufficient_quota
+├── UpstreamError
+│   ├── UpstreamRejected        the provider's own 4xx, relayed as it came
+│   ├── UpstreamUnavailable     502 upstream_unavailable
+│   ├── UpstreamRateLimited     503 upstream_rate_limited
+│   └── UpstreamTimeout         504 upstream_timeout
+├── StoreUnavailable            503 store_unavailable
+└── ShuttingDown                503 shutting_down
+"""
+
+from __future__ import annotations
+
+
+class ParsimonyError(Exception):
+    """Base of all. `str(error)` is one sentence for the person who reads it."""
+
+    status = 500
+    type = "server_error"
+    code: str | None = None
+
+    def __init__(self, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+
+class ConfigError(ParsimonyError):
+    """The configuration cannot be used; the message names file, key, what was found and what is allowed."""
+
+
+class RequestError(ParsimonyError):
+    status = 400
+    type = "invalid_request_error"
+
+
+class InvalidRequest(RequestError):
+    pass
+
+
+class ContextLengthExceeded(InvalidRequest):
+    code = "context_length_exceeded"
+
+
+class InvalidApiKey(RequestError):
+    status = 401
+    code = "invalid_api_key"
+
+
+class AdminRequired(RequestError):
+    status = 403
+    code = "admin_required"
+
+
+class ModelNotAllowed(RequestError):
+    status = 403
+    code = "model_not_allowed"
+
+
+class ModelNotFound(RequestError):
+    status = 404
+    code = "model_not_found"
+
+
+class RecordNotFound(RequestError):
+    status = 404
+    code = "record_not_found"
+
+
+class RequestTooLarge(RequestError):
+    status = 413
+    code = "request_too_large"
+
+
+class BudgetExhausted(RequestError):
+    """No use in trying again before the window ends: `retry_after_s` seconds from now."""
+
+    status = 429
+    type = "insufficient_quota"
+    code = "insufficient_quota"
+
+
+class UpstreamError(ParsimonyError):
+    """A provider failed. `retryable` says whether the same request may succeed there or elsewhere."""
+
+    status = 502
+    code = "upstream_unavailable"
+    retryable = True
+
+
+class UpstreamRejected(UpstreamError):
+    """The provider found fault with the request itself: its status and body reach the caller unchanged."""
+
+    retryable = False
+    code = "upstream_rejected"
+
+    def __init__(self, message: str, *, status: int, body: bytes) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = body
+
+
+class UpstreamUnavailable(UpstreamError):
+    pass
+
+
+class UpstreamRateLimited(UpstreamError):
+    status = 503
+    code = "upstream_rate_limited"
+
+
+class UpstreamTimeout(UpstreamError):
+    status = 504
+    code = "upstream_timeout"
+
+
+class StoreUnavailable(ParsimonyError):
+    status = 503
+    code = "store_unavailable"
+
+
+class ShuttingDown(ParsimonyError):
+    status = 503
+    code = "shutting_down"

@@ -1,0 +1,26 @@
+-- Give back the reservation, book the cost, append the record, store the answer: all or nothing.
+--
+-- KEYS  1 the worker's pending requests   2 stream of settled spend   3 cache entry
+--       4.. the counter hashes that the reservation was taken from
+-- ARGV  1 request id   2 cost in nano-USD   3 record   4 '1' if the request was admitted
+--       5 seconds to keep the answer, '0' for not at all   6 answer
+--
+-- Returns 1, or 0 where the request was settled before: repeating a settlement changes nothing.
+
+local held = redis.call('HGET', KEYS[1], ARGV[1])
+if ARGV[4] == '1' then
+  if not held then
+    return 0
+  end
+  redis.call('HDEL', KEYS[1], ARGV[1])
+  local amount = string.match(held, '^%d+')
+  for b = 4, #KEYS do
+    redis.call('HINCRBY', KEYS[b], 'reserved', '-' .. amount)
+    redis.call('HINCRBY', KEYS[b], 'spent', ARGV[2])
+  end
+end
+redis.call('XADD', KEYS[2], '*', 'record', ARGV[3])
+if ARGV[5] ~= '0' then
+  redis.call('SET', KEYS[3], ARGV[6], 'EX', ARGV[5])
+end
+return 1

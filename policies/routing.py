@@ -1,0 +1,163 @@
+"""RoutingFacts -> RouteDecision: the cheapest deployment that fits and is good enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+from classifiers.base import TIERS, Tier
+from policies.catalog import Capability, Deployment, Price
+from policies.pricing import cost_nusd
+from policies.usage import TokenUsage
+
+Reason = Literal[
+    "pinned", "simple", "moderate", "complex", "escalated", "degraded", "budget", "fallback", "cache", "refused"
+]
+REASONS: dict[Reason, str] = {
+    "pinned": "the application named this deployment",
+    "simple": "the cheapest deployment that fits is good enough for a simple request",
+    "moderate": "the cheapest deployment good enough for a moderate request",
+    "complex": "the cheapest deployment good enough for a complex request",
+    "escalated": "deployments of the required tier did not fit (context, capabilities, rights), so a stronger one",
+    "degraded": "no deployment of the required tier was available, so the strongest below it",
+    "budget": "the budgets could not carry the first choice, so a cheaper one",
+    "fallback": "the first choice failed, so the next one",
+    "cache": "answered from the response cache",
+    "refused": "nothing was called",
+}
+
+EXPECTED_OUTPUT_TOKENS = 300
+"""Stands for an answer's length in comparing prices, until the classifier estimates it."""
+
+_RANK: dict[Tier, int] = {tier: rank for rank, tier in enumerate(TIERS)}
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingFacts:
+    """All that a decision depends on.
+
+    `allowed` are the deployments that the key may use (None: all). `unavailable` have an open
+    circuit. `max_output_tokens` is the request's own limit; `day` chooses prices.
+    """
+
+    candidates: tuple[Deployment, ...]
+    tier: Tier
+    needs: frozenset[Capability]
+    input_tokens: int
+    max_output_tokens: int | None
+    allowed: frozenset[str] | None
+    unavailable: frozenset[str]
+    max_fallbacks: int
+    day: date
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One deployment in the chain, and the price in force."""
+
+    deployment: Deployment
+    price: Price
+    expected_cost_nusd: int
+
+
+@dataclass(frozen=True, slots=True)
+class RouteDecision:
+    """`chain` is tried in order; `passed_over` says of each other candidate why not."""
+
+    chain: tuple[Choice, ...]
+    reason: Reason
+    passed_over: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NoRoute:
+    """No candidate fits. `kind` is the first obstacle that stopped the last of them."""
+
+    kind: Literal["rights", "capabilities", "context"]
+    passed_over: tuple[tuple[str, str], ...]
+
+
+def decide(facts: RoutingFacts) -> RouteDecision | NoRoute:
+    """The chain: those good enough, cheapest first; then weaker ones, strongest first."""
+    fitting: list[Deployment] = []
+    passed_over: list[tuple[str, str]] = []
+    for deployment in facts.candidates:
+        obstacle = _obstacle(deployment, facts)
+        if obstacle is None:
+            fitting.append(deployment)
+        else:
+            passed_over.append((deployment.name, obstacle))
+    if not fitting:
+        return NoRoute(_kind(facts), tuple(passed_over))
+    # With every circuit open, trying one anyway is better than refusing unheard.
+    available = [deployment for deployment in fitting if deployment.name not in facts.unavailable] or fitting
+    ranked = sorted([_choice(deployment, facts) for deployment in available], key=lambda choice: _order(choice, facts))
+    chain = tuple(ranked[: facts.max_fallbacks + 1])
+    chosen = {choice.deployment.name for choice in chain}
+    for deployment in fitting:
+        if deployment.name not in chosen:
+            why = "circuit open" if deployment.name in facts.unavailable else "others come first"
+            passed_over.append((deployment.name, why))
+    return RouteDecision(chain, _reason(chain[0].deployment, facts), tuple(passed_over))
+
+
+def pin(deployment: Deployment, facts: RoutingFacts) -> RouteDecision | NoRoute:
+    """The decision for an application that named its deployment: that one or none."""
+    obstacle = _obstacle(deployment, facts)
+    if obstacle is not None:
+        return NoRoute(_kind(facts), ((deployment.name, obstacle),))
+    return RouteDecision((_choice(deployment, facts),), "pinned", ())
+
+
+def within_budget(decision: RouteDecision, keep: tuple[bool, ...]) -> RouteDecision:
+    """The decision less the choices that the budgets cannot carry; `keep` answers for each of the chain."""
+    chain = tuple([choice for choice, kept in zip(decision.chain, keep, strict=True) if kept])
+    dropped = tuple(
+        (choice.deployment.name, "the budgets cannot carry it")
+        for choice, kept in zip(decision.chain, keep, strict=True)
+        if not kept
+    )
+    reason: Reason = decision.reason if keep[0] else "budget"
+    return RouteDecision(chain, reason, decision.passed_over + dropped)
+
+
+def _obstacle(deployment: Deployment, facts: RoutingFacts) -> str | None:
+    if facts.allowed is not None and deployment.name not in facts.allowed:
+        return "the key may not use it"
+    if not facts.needs <= deployment.capabilities:
+        return f"lacks {', '.join(sorted(facts.needs - deployment.capabilities))}"
+    if facts.input_tokens >= deployment.context_window:
+        return f"context window of {deployment.context_window} tokens is too small"
+    return None
+
+
+def _kind(facts: RoutingFacts) -> Literal["rights", "capabilities", "context"]:
+    allowed = [d for d in facts.candidates if facts.allowed is None or d.name in facts.allowed]
+    if not allowed:
+        return "rights"
+    return "context" if any(facts.needs <= d.capabilities for d in allowed) else "capabilities"
+
+
+def _choice(deployment: Deployment, facts: RoutingFacts) -> Choice:
+    price = deployment.prices.at(facts.day)
+    output_tokens = EXPECTED_OUTPUT_TOKENS
+    if facts.max_output_tokens is not None and facts.max_output_tokens < output_tokens:
+        output_tokens = facts.max_output_tokens
+    return Choice(deployment, price, cost_nusd(TokenUsage(facts.input_tokens, output_tokens), price))
+
+
+def _order(choice: Choice, facts: RoutingFacts) -> tuple[int, int, str]:
+    shortfall = max(_RANK[facts.tier] - _RANK[choice.deployment.tier], 0)
+    return shortfall, choice.expected_cost_nusd, choice.deployment.name
+
+
+def _reason(first: Deployment, facts: RoutingFacts) -> Reason:
+    required, got = _RANK[facts.tier], _RANK[first.tier]
+    if got < required:
+        return "degraded"
+    # Stronger than required is an escalation only where one of the required tier was configured but did not fit.
+    exact = [d for d in facts.candidates if d.tier == facts.tier]
+    if got > required and exact and all(_obstacle(d, facts) or d.name in facts.unavailable for d in exact):
+        return "escalated"
+    return facts.tier

@@ -1,0 +1,27 @@
+"""Errors as OpenAI's clients expect them: body and headers."""
+
+from __future__ import annotations
+
+import math
+
+import orjson
+
+from router.errors import BudgetExhausted, ParsimonyError, UpstreamRejected
+
+
+def error_body(error: ParsimonyError) -> bytes:
+    """`{"error": {"message", "type", "param", "code"}}`; a provider's own rejection goes through as it came."""
+    if isinstance(error, UpstreamRejected) and error.body:
+        return error.body
+    return orjson.dumps(
+        {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
+    )
+
+
+def error_headers(error: ParsimonyError) -> list[tuple[bytes, bytes]]:
+    headers = [(b"content-type", b"application/json")]
+    if error.retry_after_s is not None:
+        headers.append((b"retry-after", b"%d" % math.ceil(error.retry_after_s)))
+    if isinstance(error, BudgetExhausted):
+        headers.append((b"x-should-retry", b"false"))
+    return headers

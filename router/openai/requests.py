@@ -1,0 +1,210 @@
+"""A chat completion request: checked as far as routing needs it, everything else left as it came."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from classifiers.base import Message, Prompt, ResponseFormat
+from policies.catalog import Capability
+from router.errors import InvalidRequest
+
+MAX_CHOICES = 128
+_NOT_THE_QUESTION = frozenset({"user", "metadata", "store", "safety_identifier", "prompt_cache_key", "service_tier"})
+"""Fields that name the caller or the billing, not what is asked: two requests that differ only here are repeats."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """`body` is the request as parsed; the other fields are what the pipeline reads of it."""
+
+    body: dict[str, Any]
+    size_bytes: int
+    model: str
+    stream: bool
+    include_usage: bool
+    choices: int
+    max_output_tokens: int | None
+    temperature: float | None
+    prompt: Prompt
+    image_count: int
+    needs: frozenset[Capability]
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        messages: list[dict[str, Any]] = self.body["messages"]
+        return messages
+
+
+def parse_chat_request(raw: bytes) -> ChatRequest:
+    """Raises InvalidRequest that says which field is wrong, what was found and what is allowed."""
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
+    if not isinstance(body, dict):
+        raise InvalidRequest(f"The body must be a JSON object; found {_kind(body)}.")
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        raise InvalidRequest(f"'model' must be a non-empty string; found {_kind(model)}.", param="model")
+    messages = tuple(_message(index, message) for index, message in enumerate(_messages(body)))
+    tools = _list(body, "tools")
+    max_output_tokens = _max_output_tokens(body)
+    response_format = _response_format(body)
+    image_count = sum([message.image_count for message in messages])
+    return ChatRequest(
+        body=body,
+        size_bytes=len(raw),
+        model=model,
+        stream=_boolean(body, "stream"),
+        include_usage=_include_usage(body),
+        choices=_integer(body, "n", 1, MAX_CHOICES) or 1,
+        max_output_tokens=max_output_tokens,
+        temperature=_temperature(body),
+        prompt=Prompt(messages, len(tools), response_format, max_output_tokens),
+        image_count=image_count,
+        needs=_needs(bool(tools), image_count > 0, response_format),
+    )
+
+
+def canonical_digest(request: ChatRequest, scope: str) -> str:
+    """SHA-256 of what is asked, whatever the order of its keys, within `scope`; 64 hex digits."""
+    question = {name: value for name, value in request.body.items() if name not in _NOT_THE_QUESTION}
+    canonical = orjson.dumps(question, option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(scope.encode() + b"\n" + canonical).hexdigest()
+
+
+_NEEDS: dict[tuple[bool, bool, bool], frozenset[Capability]] = {}
+
+
+def _needs(tools: bool, images: bool, response_format: ResponseFormat) -> frozenset[Capability]:
+    key = (tools, images, response_format == "json_schema")
+    needs = _NEEDS.get(key)
+    if needs is None:
+        names: tuple[Capability, ...] = ("tools", "images", "json_schema")
+        needs = _NEEDS[key] = frozenset(name for name, wanted in zip(names, key, strict=True) if wanted)
+    return needs
+
+
+def _messages(body: dict[str, Any]) -> list[Any]:
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise InvalidRequest(f"'messages' must be a non-empty array; found {_kind(messages)}.", param="messages")
+    return messages
+
+
+def _message(index: int, message: Any) -> Message:
+    where = f"messages[{index}]"
+    if not isinstance(message, dict):
+        raise InvalidRequest(f"'{where}' must be an object; found {_kind(message)}.", param=where)
+    role = message.get("role")
+    if not isinstance(role, str) or not role:
+        raise InvalidRequest(f"'{where}.role' must be a string; found {_kind(role)}.", param=f"{where}.role")
+    content = message.get("content")
+    if isinstance(content, str):
+        return Message(role, content)
+    if content is None:
+        return Message(role, "")
+    if not isinstance(content, list):
+        raise InvalidRequest(
+            f"'{where}.content' must be a string or an array of parts; found {_kind(content)}.",
+            param=f"{where}.content",
+        )
+    return _message_of_parts(where, role, content)
+
+
+def _message_of_parts(where: str, role: str, parts: list[Any]) -> Message:
+    texts: list[str] = []
+    image_count = 0
+    for index, part in enumerate(parts):
+        if not isinstance(part, dict):
+            param = f"{where}.content[{index}]"
+            raise InvalidRequest(f"'{param}' must be an object; found {_kind(part)}.", param=param)
+        if isinstance(part.get("text"), str):
+            texts.append(part["text"])
+        elif part.get("type") in ("image_url", "input_image", "image"):
+            image_count += 1
+    return Message(role, "\n".join(texts), image_count)
+
+
+def _max_output_tokens(body: dict[str, Any]) -> int | None:
+    newer = _integer(body, "max_completion_tokens", 1, 2**31 - 1)
+    return newer if newer is not None else _integer(body, "max_tokens", 1, 2**31 - 1)
+
+
+def _response_format(body: dict[str, Any]) -> ResponseFormat:
+    value = body.get("response_format")
+    if value is None:
+        return "text"
+    kind = value.get("type") if isinstance(value, dict) else None
+    if kind == "json_schema":
+        return "json_schema"
+    if kind == "json_object":
+        return "json_object"
+    if kind == "text":
+        return "text"
+    raise InvalidRequest(
+        f"'response_format.type' must be 'text', 'json_object' or 'json_schema'; found {kind!r}.",
+        param="response_format",
+    )
+
+
+def _temperature(body: dict[str, Any]) -> float | None:
+    value = body.get("temperature")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+        raise InvalidRequest(
+            f"'temperature' must be a number of at least 0; found {_shown(value)}.", param="temperature"
+        )
+    return value
+
+
+def _include_usage(body: dict[str, Any]) -> bool:
+    options = body.get("stream_options")
+    if options is None:
+        return False
+    if not isinstance(options, dict):
+        raise InvalidRequest(f"'stream_options' must be an object; found {_kind(options)}.", param="stream_options")
+    return options.get("include_usage") is True
+
+
+def _boolean(body: dict[str, Any], name: str) -> bool:
+    value = body.get(name)
+    if value is None or isinstance(value, bool):
+        return value is True
+    raise InvalidRequest(f"'{name}' must be true or false; found {_shown(value)}.", param=name)
+
+
+def _integer(body: dict[str, Any], name: str, least: int, most: int) -> int | None:
+    value = body.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise InvalidRequest(
+            f"'{name}' must be an integer from {least} to {most}; found {_shown(value)}.", param=name
+        )
+    return value
+
+
+def _list(body: dict[str, Any], name: str) -> list[Any]:
+    value = body.get(name)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise InvalidRequest(f"'{name}' must be an array; found {_kind(value)}.", param=name)
+    return value
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if isinstance(value, (int, float, bool)) else _kind(value)
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
+    return "an empty array" if value == [] else "an empty string" if value == "" else names[type(value)]

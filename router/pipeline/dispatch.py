@@ -1,0 +1,198 @@
+"""Calls the chain: retries with jitter, then the next deployment, until the head of an answer is there.
+
+The only loop in the path of a request. Once the first bytes have come, nothing is tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from policies.routing import Choice
+from router.clock import Clock
+from router.errors import (
+    UpstreamError,
+    UpstreamRateLimited,
+    UpstreamRejected,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from router.pipeline.circuit import Circuit
+from router.providers.base import Answer, Provider
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. `first_token_s` covers everything up to the first byte of the body."""
+
+    first_token_s: float
+    total_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One deployment as dispatch sees it."""
+
+    provider: Provider
+    circuit: Circuit
+    timeouts: Timeouts
+    model: str
+    stream_usage: bool
+    """The upstream understands `stream_options.include_usage`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """At most `max_attempts` on one deployment; waits grow from `base_s`, doubling, to `max_s`."""
+
+    max_attempts: int
+    base_s: float
+    max_s: float
+
+    def wait_s(self, attempt: int, retry_after_s: float | None, jitter: float) -> float | None:
+        """Seconds to wait after the failed `attempt` (from 1); None where waiting is not worth it.
+
+        Full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter", 2015): `jitter` is
+        uniform in [0, 1). A provider that asks for more than `max_s` is left to itself.
+        """
+        if retry_after_s is not None and retry_after_s > self.max_s:
+            return None
+        return max(retry_after_s or 0.0, jitter * min(self.base_s * 2 ** (attempt - 1), self.max_s))
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One call that was made, for the record."""
+
+    deployment: str
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"deployment": self.deployment, "error": self.error}
+
+
+@dataclass(slots=True)
+class Call:
+    """An answer under way: its head has come, and its first bytes."""
+
+    choice: Choice
+    answer: Answer
+    first: bytes | None
+    deadline_s: float
+    attempts: list[Attempt] = field(default_factory=list)
+
+
+class DispatchFailed(Exception):
+    """Every choice failed; `error` is the last failure, `choice` where it happened."""
+
+    def __init__(self, error: UpstreamError, choice: Choice, attempts: list[Attempt]) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.choice = choice
+        self.attempts = attempts
+
+
+class Dispatcher:
+    def __init__(
+        self,
+        targets: Mapping[str, Target],
+        retries: RetryPolicy,
+        clock: Clock,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._targets = targets
+        self._retries = retries
+        self._clock = clock
+        self._jitter = jitter
+
+    def unavailable(self) -> frozenset[str]:
+        """Deployments whose circuit lets nothing through now."""
+        now_s = self._clock.monotonic()
+        closed = [name for name, target in self._targets.items() if not target.circuit.admits(now_s)]
+        return frozenset(closed) if closed else _NONE
+
+    async def call(self, chain: tuple[Choice, ...], body: dict[str, Any], *, stream: bool) -> Call:
+        """The first answer that begins. Raises DispatchFailed where none does."""
+        attempts: list[Attempt] = []
+        for index, choice in enumerate(chain):
+            target = self._targets[choice.deployment.name]
+            if index and not target.circuit.admits(self._clock.monotonic()):
+                continue
+            try:
+                return await self._try(choice, target, body, stream, attempts)
+            except UpstreamError as error:
+                failure = DispatchFailed(error, choice, attempts)
+                if isinstance(error, UpstreamRejected):
+                    break
+        raise failure
+
+    async def _try(
+        self, choice: Choice, target: Target, body: dict[str, Any], stream: bool, attempts: list[Attempt]
+    ) -> Call:
+        wire_body = _wire_body(body, target, stream)
+        attempt = 1
+        while True:
+            record = Attempt(choice.deployment.name)
+            attempts.append(record)
+            try:
+                answer, first, deadline_s = await self._once(target, wire_body, stream)
+            except UpstreamError as error:
+                record.error = str(error)
+                wait_s = self._retries.wait_s(attempt, error.retry_after_s, self._jitter())
+                if not error.retryable or attempt >= self._retries.max_attempts or wait_s is None:
+                    raise
+                await asyncio.sleep(wait_s)
+                attempt += 1
+            else:
+                return Call(choice, answer, first, deadline_s, attempts)
+
+    async def _once(self, target: Target, body: dict[str, Any], stream: bool) -> tuple[Answer, bytes | None, float]:
+        circuit = target.circuit
+        now_s = self._clock.monotonic()
+        circuit.begin(now_s)
+        deadline_s = now_s + target.timeouts.total_s
+        try:
+            async with asyncio.timeout(target.timeouts.first_token_s):
+                answer = await target.provider.open(body, stream=stream)
+                first = await _first(answer, stream)
+        except TimeoutError:
+            circuit.failed(self._clock.monotonic())
+            raise UpstreamTimeout(f"no answer within {target.timeouts.first_token_s:g} s") from None
+        except (UpstreamRejected, UpstreamRateLimited) as error:
+            # It is alive: the fault is the request's, or its own limit's, for which Retry-After speaks.
+            circuit.succeeded() if isinstance(error, UpstreamRejected) else circuit.failed(self._clock.monotonic())
+            raise
+        except UpstreamError:
+            circuit.failed(self._clock.monotonic())
+            raise
+        circuit.succeeded()
+        return answer, first, deadline_s
+
+
+async def _first(answer: Answer, stream: bool) -> bytes | None:
+    try:
+        if not stream:
+            return await answer.read()
+        first = await answer.next_chunk()
+    except BaseException:
+        await answer.close()
+        raise
+    if first is None:
+        await answer.close()
+        raise UpstreamUnavailable("the stream ended before it began")
+    return first
+
+
+def _wire_body(body: dict[str, Any], target: Target, stream: bool) -> dict[str, Any]:
+    """The caller's body with the deployment's own model name, and usage asked for; nothing else changes."""
+    changed = body | {"model": target.model}
+    if stream and target.stream_usage:
+        options = body.get("stream_options") or {}
+        changed["stream_options"] = options | {"include_usage": True}
+    return changed
+
+
+_NONE: frozenset[str] = frozenset()

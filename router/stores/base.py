@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, Protocol
 
 from policies.budget import Budget, BudgetState, SubjectKind
@@ -128,9 +129,18 @@ class Directory(Protocol):
     def list_teams(self) -> tuple[TeamInfo, ...]: ...
 
     def set_budget(
-        self, subject_kind: SubjectKind, subject_id: str, limit_nusd: int | None, timezone: str = "UTC"
+        self,
+        subject_kind: SubjectKind,
+        subject_id: str,
+        limit_nusd: int | None,
+        timezone: str = "UTC",
+        seed: Callable[[Budget], None] | None = None,
     ) -> Budget | None:
-        """Sets the monthly budget of a team or key, or with None removes it."""
+        """Sets the monthly budget of a team or key, or with None removes it.
+
+        `seed` is called with the budget before it takes effect, to start its counter at what was
+        spent already; where it raises, nothing changes.
+        """
         ...
 
     def list_budgets(self, team_id: str | None = None) -> tuple[Budget, ...]:
@@ -163,10 +173,14 @@ class Directory(Protocol):
         ...
 
 
-class BudgetStates(Protocol):
-    """Where budgets stand now; kept in Redis."""
+class BudgetCounters(Protocol):
+    """Where budgets stand; kept in Redis."""
 
-    def states(self, budgets: Sequence[Budget]) -> tuple[BudgetState, ...]: ...
+    def states(self, budgets: Sequence[Budget], now: datetime) -> Sequence[BudgetState]: ...
+
+    def seed(self, budget: Budget, spent_nusd: int, now: datetime) -> None:
+        """Starts the counter of a new budget at what its subject has spent already in this window."""
+        ...
 
 
 def secret_sha256(secret: str) -> str:

@@ -1,0 +1,129 @@
+"""`SqlLedger`: the append-only account of every request, and the sums that reports are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any, cast
+
+import orjson
+from sqlalchemy import Connection, Engine, case, exc, func, literal_column, null, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.elements import ColumnElement
+
+from policies.budget import SubjectKind
+from policies.spend import FIELD_NAMES, SpendRecord
+from router.stores.base import LedgerRefused, SpendGroup
+from router.stores.sql_engine import reading, writing
+from router.stores.sql_schema import KEYS, LEDGER
+
+_PLAIN_FIELDS = FIELD_NAMES[:-1]  # all but `detail`, which is stored as JSON
+_plain_values = attrgetter(*_PLAIN_FIELDS)
+
+# Literals, not parameters: PostgreSQL would not see that the expression grouped by is the one selected.
+_HIT = LEDGER.c.cache == literal_column("'hit'")
+_KNOWN_ALIAS = case((or_(LEDGER.c.deployment.is_not(None), _HIT), LEDGER.c.alias), else_=null())
+_GROUP_COLUMNS: tuple[ColumnElement[Any], ...] = (
+    LEDGER.c.team_id,
+    _KNOWN_ALIAS.label("alias"),
+    LEDGER.c.deployment,
+    LEDGER.c.request_model,
+    LEDGER.c.reason,
+    LEDGER.c.cache,
+    LEDGER.c.status,
+    LEDGER.c.usage_source,
+    LEDGER.c.baseline_model,
+    LEDGER.c.simulated,
+)
+_SUM_COLUMNS: tuple[ColumnElement[Any], ...] = (
+    func.count().label("request_count"),
+    func.sum(LEDGER.c.input_tokens).label("input_tokens"),
+    func.sum(LEDGER.c.output_tokens).label("output_tokens"),
+    func.sum(LEDGER.c.cost_nusd).label("cost_nusd"),
+    func.sum(LEDGER.c.baseline_cost_nusd).label("baseline_cost_nusd"),
+)
+
+
+class SqlLedger:
+    """`router.stores.base.Ledger` in the tables of `sql_schema`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._insert = _insert_sql(engine)
+
+    def append(self, records: Sequence[SpendRecord]) -> int:
+        """Books `records` in one transaction; returns how many were new."""
+        if not records:
+            return 0
+        try:
+            with writing(self._engine) as connection:
+                return _insert(connection, self._insert, records)
+        except (exc.IntegrityError, exc.DataError, OverflowError) as error:
+            raise LedgerRefused(f"the ledger refuses the records: {' '.join(str(error).split())}") from error
+
+    def get(self, request_id: str) -> SpendRecord | None:
+        with reading(self._engine) as connection:
+            row = connection.execute(select(LEDGER).where(LEDGER.c.request_id == request_id)).mappings().one_or_none()
+        if row is None:
+            return None
+        return SpendRecord.from_json({**row, "detail": orjson.loads(row["detail"])})
+
+    def spend_groups(self, from_ms: int, to_ms: int, team_id: str | None = None) -> tuple[SpendGroup, ...]:
+        """Sums over the requests that started in [from_ms, to_ms), by everything reports are broken down by."""
+        query = (
+            select(*_GROUP_COLUMNS, *_SUM_COLUMNS)
+            .where(*_within(from_ms, to_ms))
+            .group_by(*_GROUP_COLUMNS)
+            .order_by(*_GROUP_COLUMNS)
+        )
+        if team_id is not None:
+            query = query.where(LEDGER.c.team_id == team_id)
+        with reading(self._engine) as connection:
+            return tuple(_group(row) for row in connection.execute(query).mappings())
+
+    def spent_by_subject(self, from_ms: int, to_ms: int) -> dict[tuple[SubjectKind, str], int]:
+        """Nano-USD by ("team", id) and ("key", id); a replaced key's under the key that stands in for it."""
+        key_id = func.coalesce(KEYS.c.replaced_by, LEDGER.c.key_id)
+        query = (
+            select(LEDGER.c.team_id, key_id, func.sum(LEDGER.c.cost_nusd))
+            .select_from(LEDGER.outerjoin(KEYS, KEYS.c.id == LEDGER.c.key_id))
+            .where(*_within(from_ms, to_ms))
+            .group_by(LEDGER.c.team_id, key_id)
+        )
+        spent: dict[tuple[SubjectKind, str], int] = {}
+        with reading(self._engine) as connection:
+            for team, key, amount in connection.execute(query):
+                for subject in (("team", team), ("key", key)):
+                    typed = cast(tuple[SubjectKind, str], subject)
+                    spent[typed] = spent.get(typed, 0) + int(amount)
+        return {subject: amount for subject, amount in spent.items() if amount}
+
+
+def _within(from_ms: int, to_ms: int) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return LEDGER.c.started_at_ms >= from_ms, LEDGER.c.started_at_ms < to_ms
+
+
+def _group(row: Any) -> SpendGroup:
+    # PostgreSQL sums bigints to a numeric, which arrives as Decimal.
+    return SpendGroup(**{**row, **{column.name: int(row[column.name]) for column in _SUM_COLUMNS}})
+
+
+def _insert_sql(engine: Engine) -> tuple[str, bool]:
+    """The statement as the driver takes it, and whether its parameters go by position.
+
+    It is compiled once: going through SQLAlchemy's parameters costs several times the insert itself.
+    """
+    insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(LEDGER).on_conflict_do_nothing(index_elements=[LEDGER.c.request_id])
+    compiled = statement.compile(dialect=engine.dialect)
+    assert not compiled.positional or tuple(compiled.positiontup or ()) == FIELD_NAMES
+    return str(compiled), bool(compiled.positional)
+
+
+def _insert(connection: Connection, insert: tuple[str, bool], records: Sequence[SpendRecord]) -> int:
+    sql, positional = insert
+    rows: list[Any] = [(*_plain_values(record), orjson.dumps(record.detail).decode()) for record in records]
+    if not positional:
+        rows = [dict(zip(FIELD_NAMES, row, strict=True)) for row in rows]
+    result = connection.execution_options(preserve_rowcount=True).exec_driver_sql(sql, rows)
+    return int(result.rowcount)

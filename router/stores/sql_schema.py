@@ -1,0 +1,106 @@
+"""The tables, as the newest migration leaves them. SQLite and PostgreSQL alike."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+METADATA = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+TEAMS = Table(
+    "teams",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+)
+
+KEYS = Table(
+    "keys",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("team_id", Text, ForeignKey("teams.id"), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("secret_sha256", Text, nullable=False, unique=True),
+    Column("prefix", Text, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("revoked_at_ms", BigInteger),
+    # The key that stands in for this one now, however many rotations later.
+    Column("replaced_by", Text, ForeignKey("keys.id"), index=True),
+    Column("allowed_models", Text),  # a JSON list of names
+    Column("expires_at_ms", BigInteger),
+)
+
+BUDGETS = Table(
+    "budgets",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("subject_kind", Text, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    Column("window", Text, nullable=False),
+    Column("limit_nusd", BigInteger, nullable=False),
+    Column("timezone", Text, nullable=False),
+    UniqueConstraint("subject_kind", "subject_id", "window"),
+)
+
+# The columns are the fields of SpendRecord, in their order (tests/contracts hold that).
+# No foreign keys here: a record is booked whatever has become of its team or key.
+LEDGER = Table(
+    "ledger",
+    METADATA,
+    Column("request_id", Text, primary_key=True),
+    Column("started_at_ms", BigInteger, nullable=False, index=True),
+    Column("duration_ms", BigInteger, nullable=False),
+    Column("first_token_ms", BigInteger),
+    Column("team_id", Text, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("alias", Text, nullable=False),
+    Column("deployment", Text),
+    Column("provider_name", Text),
+    Column("request_model", Text),
+    Column("response_model", Text),
+    Column("reason", Text, nullable=False),
+    Column("tier", Text),
+    Column("score", Double),
+    Column("classifier", Text),
+    Column("status", Text, nullable=False),
+    Column("error_code", Text),
+    Column("cache", Text, nullable=False),
+    Column("stream", Boolean, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("finish_reasons", Text, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cached_input_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("usage_source", Text, nullable=False),
+    Column("cost_nusd", BigInteger, nullable=False),
+    Column("reserved_nusd", BigInteger, nullable=False),
+    Column("price_effective_from", Text),
+    Column("baseline_model", Text, nullable=False),
+    Column("baseline_input_tokens", BigInteger, nullable=False),
+    Column("baseline_output_tokens", BigInteger, nullable=False),
+    Column("baseline_cost_nusd", BigInteger, nullable=False),
+    Column("simulated", Boolean, nullable=False),
+    Column("detail", Text, nullable=False),  # a JSON object
+)
+Index(None, LEDGER.c.team_id, LEDGER.c.started_at_ms)

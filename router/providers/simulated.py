@@ -29,9 +29,8 @@ from typing import Any
 import orjson
 import uvicorn
 
-from router.providers.simulated_answer import CountTokens, complete
+from router.providers.simulated_answer import complete
 from router.providers.simulated_personas import PERSONAS, SLOW_CHUNK_FACTOR, SLOW_FIRST_TOKEN_MS
-from router.providers.simulated_text import rough_tokens
 from router.providers.simulated_wire import (
     Completion,
     SimulatedRequest,
@@ -40,6 +39,7 @@ from router.providers.simulated_wire import (
     completion_frames,
     parse_request,
 )
+from router.tokenizers import TokenCounter, load_encoding
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -48,6 +48,7 @@ AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 DELAY_SCALE_VARIABLE = "PARSIMONY_SIMULATED_DELAY_SCALE"
+ENCODING = "cl100k_base"
 PARENT_POLL_S = 0.5
 GRACE_S = 2
 MARK = (b"x-parsimony-simulated", b"true")
@@ -59,14 +60,15 @@ class ClientGone(Exception):
     """The client closed its connection before its request was whole."""
 
 
-def create_simulated_app(*, delay_scale: float = 1.0, count: CountTokens = rough_tokens) -> AsgiApp:
-    """The server as a plain ASGI app. `count` gives the tokens of a text; `delay_scale` multiplies every delay."""
+def create_simulated_app(*, delay_scale: float = 1.0, counter: TokenCounter | None = None) -> AsgiApp:
+    """The server as a plain ASGI app. `delay_scale` multiplies every delay; tokens are counted with cl100k_base."""
+    counts = counter or TokenCounter(ENCODING)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         try:
-            await _route(scope, receive, send, delay_scale, count)
+            await _route(scope, receive, send, delay_scale, counts)
         except WireError as error:
             await _send_json(send, error.status, orjson.dumps(error.body), error.headers)
         except ClientGone:
@@ -75,10 +77,10 @@ def create_simulated_app(*, delay_scale: float = 1.0, count: CountTokens = rough
     return app
 
 
-async def _route(scope: Scope, receive: Receive, send: Send, delay_scale: float, count: CountTokens) -> None:
+async def _route(scope: Scope, receive: Receive, send: Send, delay_scale: float, counter: TokenCounter) -> None:
     match scope["method"], scope["path"].rstrip("/"):
         case "POST", "/v1/chat/completions":
-            await _chat(receive, send, delay_scale, count)
+            await _chat(receive, send, delay_scale, counter)
         case "GET", "/v1/models":
             await _send_json(send, 200, _models())
         case "GET", "/health":
@@ -94,13 +96,13 @@ def _models() -> bytes:
     return orjson.dumps({"object": "list", "data": models})
 
 
-async def _chat(receive: Receive, send: Send, delay_scale: float, count: CountTokens) -> None:
+async def _chat(receive: Receive, send: Send, delay_scale: float, counter: TokenCounter) -> None:
     request = parse_request(await _read_body(receive))
     if "hang" in request.faults:
         await _until_client_gone(receive)
         raise ClientGone
     _raise_faults(request)
-    completion = complete(request, id=f"chatcmpl-{secrets.token_hex(12)}", created=int(time.time()), count=count)
+    completion = complete(request, id=f"chatcmpl-{secrets.token_hex(12)}", created=int(time.time()), counter=counter)
     first_token_s, chunk_s = _pace(request, delay_scale)
     if request.stream:
         await _send_stream(send, request, completion, first_token_s, chunk_s)
@@ -198,6 +200,8 @@ def run_simulated(
     """
     app = create_simulated_app(delay_scale=float(os.environ.get(DELAY_SCALE_VARIABLE) or 1))
     listener = socket.socket(fileno=fd) if fd is not None else socket.create_server((host, port), backlog=2_048)
+    # Now, so that the first request does not wait for it.
+    load_encoding(ENCODING)
     config = uvicorn.Config(
         app,
         lifespan="off",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -13,12 +13,9 @@ import orjson
 from router.providers.simulated_schema import fitting
 from router.providers.simulated_text import STOP_WORDS, compose, target_tokens
 from router.providers.simulated_wire import Choice, Completion, SimulatedRequest, ToolCall
+from router.tokenizers import TokenCounter
 
-CountTokens = Callable[[str], int]
-
-# OpenAI's published recipe for cl100k chat models: three tokens frame each message, three begin the answer.
-TOKENS_PER_MESSAGE = 3
-TOKENS_OF_PRIMING = 3
+# A guess at the frame around a call in an answer: OpenAI publishes no figure.
 TOKENS_PER_TOOL_CALL = 4
 
 ACTION_WORDS = re.compile(
@@ -28,43 +25,35 @@ ACTION_WORDS = re.compile(
 )
 
 
-def complete(request: SimulatedRequest, *, id: str, created: int, count: CountTokens) -> Completion:
+def complete(request: SimulatedRequest, *, id: str, created: int, counter: TokenCounter) -> Completion:
     """The answer. Equal requests get equal choices, streamed or not; only `id` and `created` differ."""
-    input_tokens = count_input(request, count)
-    choices = tuple(_choice(request, index, count) for index in range(request.n))
+    choices = tuple(_choice(request, index, counter) for index in range(request.n))
     return Completion(
         id=id,
         created=created,
         model=request.model,
         choices=choices,
-        input_tokens=input_tokens,
-        output_tokens=sum(count_output(choice, count) for choice in choices),
+        input_tokens=counter.count_messages(request.wire_messages, request.wire_tools),
+        output_tokens=sum(_count_output(choice, counter) for choice in choices),
     )
 
 
-def count_input(request: SimulatedRequest, count: CountTokens) -> int:
-    """Tokens of the prompt, by OpenAI's recipe for messages; tools are counted as their JSON."""
-    turns = sum(TOKENS_PER_MESSAGE + count(turn.role) + count(turn.text) for turn in request.turns)
-    tools = count(orjson.dumps(request.tools).decode()) if request.tools else 0
-    return turns + tools + TOKENS_OF_PRIMING
+def _count_output(choice: Choice, counter: TokenCounter) -> int:
+    texts = [choice.content or "", *(text for call in choice.tool_calls for text in (call.name, call.arguments))]
+    return sum(map(counter.count_text, texts)) + TOKENS_PER_TOOL_CALL * len(choice.tool_calls)
 
 
-def count_output(choice: Choice, count: CountTokens) -> int:
-    calls = sum(TOKENS_PER_TOOL_CALL + count(call.name) + count(call.arguments) for call in choice.tool_calls)
-    return calls + (count(choice.content) if choice.content else 0)
-
-
-def _choice(request: SimulatedRequest, index: int, count: CountTokens) -> Choice:
+def _choice(request: SimulatedRequest, index: int, counter: TokenCounter) -> Choice:
     rng = random.Random(request.seed + index)
     tool = _called_tool(request)
     if tool is not None:
         return Choice(None, (_tool_call(request, tool, rng),), "tool_calls")
-    text = _until_stop(_text(request, rng, count), request.stop)
-    kept = _within(text, request.max_tokens, count)
+    text = _until_stop(_text(request, rng, counter), request.stop)
+    kept = _within(text, request.max_tokens, counter)
     return Choice(kept, (), "stop" if kept == text else "length")
 
 
-def _text(request: SimulatedRequest, rng: random.Random, count: CountTokens) -> str:
+def _text(request: SimulatedRequest, rng: random.Random, counter: TokenCounter) -> str:
     mark = f"[simulated {request.name}]"
     match request.response_format["type"]:
         case "json_schema":
@@ -74,7 +63,7 @@ def _text(request: SimulatedRequest, rng: random.Random, count: CountTokens) -> 
             return orjson.dumps({"answer": mark, "items": [rng.randint(1, 9), rng.randint(1, 9)]}).decode()
         case _:
             question = request.question
-            tokens = target_tokens(question, count(question), request.persona.wordiness, rng)
+            tokens = target_tokens(question, counter.count_text(question), request.persona.wordiness, rng)
             return f"{mark} {compose(question, tokens, rng)}"
 
 
@@ -83,11 +72,11 @@ def _until_stop(text: str, stops: tuple[str, ...]) -> str:
     return text[: min(found)] if found else text
 
 
-def _within(text: str, max_tokens: int | None, count: CountTokens) -> str:
+def _within(text: str, max_tokens: int | None, counter: TokenCounter) -> str:
     """The longest beginning of `text` that is no more than `max_tokens` tokens."""
-    if max_tokens is None or count(text) <= max_tokens:
+    if max_tokens is None or counter.count_text(text) <= max_tokens:
         return text
-    end = bisect_right(range(1, len(text)), max_tokens, key=lambda length: count(text[:length]))
+    end = bisect_right(range(1, len(text)), max_tokens, key=lambda length: counter.count_text(text[:length]))
     return text[:end]
 
 

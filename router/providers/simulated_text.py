@@ -9,6 +9,8 @@ import random
 import re
 from typing import Literal
 
+from router.tokenizers import estimate_tokens
+
 Kind = Literal["label", "extract", "reply", "summary", "code", "compare", "maths", "design", "explain"]
 Language = Literal["en", "zh"]
 
@@ -173,7 +175,7 @@ def topic_of(question: str, language: Language, rng: random.Random) -> str:
 
 
 def target_tokens(question: str, question_tokens: int, wordiness: float, rng: random.Random) -> int:
-    """How long the answer should be, by the question's kind and length and the model's wordiness; a fifth up or down."""
+    """How long the answer should be, by the question's kind and length and the model's wordiness, give or take."""
     kind = kind_of(question)
     extra = 0.0 if kind == "label" else min(question_tokens * EXTRA_PER_QUESTION_TOKEN, MOST_EXTRA_TOKENS)
     return max(int((LENGTHS[kind] + extra) * wordiness * rng.uniform(0.8, 1.2)), SHORTEST_TOKENS)
@@ -189,20 +191,14 @@ def compose(question: str, tokens: int, rng: random.Random) -> str:
     said = [rng.choice(OPENINGS[language]).format(topic=topic)]
     if kind == "code":
         said.append(f"\n\n{CODE[language]}\n\n")
-    length = sum(map(rough_tokens, said))
+    length = sum(map(estimate_tokens, said))
     while length < tokens:
         for sentence in _shuffled(SENTENCES[language], rng):
             if length >= tokens:
                 break
             said.append(sentence.format(topic=topic))
-            length += rough_tokens(said[-1])
+            length += estimate_tokens(said[-1])
     return _joined(said, language)
-
-
-def rough_tokens(text: str) -> int:
-    """A guess without a tokenizer: cl100k spends about 1.2 tokens a Chinese character and 4.5 letters a token else."""
-    chinese = len(re.findall(r"[\u3000-\u9fff\uff00-\uffef]", text))
-    return max(int(chinese * 1.2 + (len(text) - chinese) / 4.5), 1)
 
 
 def _shuffled(sentences: tuple[str, ...], rng: random.Random) -> list[str]:

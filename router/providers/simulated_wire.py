@@ -50,13 +50,18 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedRequest:
-    """A checked request. `seed` is a hash of all that decides the answer, so equal requests get equal answers."""
+    """A checked request. `tools` are the tools' functions; `wire_messages` and `wire_tools` are as they came.
+
+    `seed` is a hash of all that decides the answer, so equal requests get equal answers.
+    """
 
     model: str
     name: str
     faults: frozenset[str]
     persona: Persona
     turns: tuple[Turn, ...]
+    wire_messages: tuple[Mapping[str, Any], ...]
+    wire_tools: tuple[Mapping[str, Any], ...]
     seed: int
     stream: bool = False
     include_usage: bool = False
@@ -115,6 +120,8 @@ def parse_request(body: bytes) -> SimulatedRequest:
         faults=faults,
         persona=persona_of(model),
         turns=_turns(data),
+        wire_messages=tuple(data["messages"]),
+        wire_tools=tuple(data.get("tools") or ()),
         seed=_seed(name, data),
         stream=stream,
         include_usage=_include_usage(data, stream),

@@ -16,6 +16,8 @@ import jsonschema
 import openai
 import pytest
 
+from router.tokenizers import TokenCounter
+
 START = "from router.providers.simulated import run_simulated; run_simulated(port=0)"
 SHORT_TIMEOUT_S = 0.5
 
@@ -81,6 +83,14 @@ def test_every_answer_names_itself_simulated(client: openai.OpenAI) -> None:
     assert answer.choices[0].finish_reason == "stop"
     assert answer.model == "gpt-4"
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+
+
+@pytest.mark.parametrize("text", ["Explain how vaccines work.", "解释一下疫苗的原理。"])
+def test_usage_is_what_tiktoken_counts(client: openai.OpenAI, text: str) -> None:
+    counter = TokenCounter("cl100k_base")
+    answer = ask(client, text)
+    assert answer.usage.completion_tokens == counter.count_text(answer.choices[0].message.content)
+    assert answer.usage.prompt_tokens == counter.count_messages([{"role": "user", "content": text}])
 
 
 def test_answers_in_the_language_of_the_question(client: openai.OpenAI) -> None:

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 from typing import Literal
 
 from classifiers.base import Tier
@@ -19,6 +20,7 @@ class Price:
     """What a provider charges from `effective_from` on, in nano-USD per million tokens.
 
     `cached_input_nusd_per_mtok` is None where the provider grants no discount on cached input.
+    Raises ValueError for a negative amount.
     """
 
     effective_from: date
@@ -26,6 +28,11 @@ class Price:
     output_nusd_per_mtok: int
     cached_input_nusd_per_mtok: int | None = None
     source: str = ""
+
+    def __post_init__(self) -> None:
+        amounts = (self.input_nusd_per_mtok, self.output_nusd_per_mtok, self.cached_input_nusd_per_mtok or 0)
+        if min(amounts) < 0:
+            raise ValueError(f"the price from {self.effective_from} on holds a negative amount: {amounts}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +46,12 @@ class PriceSchedule:
         dates = [price.effective_from for price in self.prices]
         if not dates:
             raise ValueError(f"model {self.model!r} has no price")
-        if any(a >= b for a, b in zip(dates, dates[1:], strict=False)):
+        if any(a >= b for a, b in pairwise(dates)):
             raise ValueError(f"the prices of {self.model!r} must have ascending effective_from dates")
 
     def at(self, day: date) -> Price:
         """The price in force on `day`; before the first date, the first price."""
-        index = bisect_right([price.effective_from for price in self.prices], day)
+        index = bisect_right(self.prices, day, key=lambda price: price.effective_from)
         return self.prices[max(index - 1, 0)]
 
 

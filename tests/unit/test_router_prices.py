@@ -52,11 +52,11 @@ def load_text(folder: Path, text: str) -> PriceBook:
 
 # fmt: off
 NAMED_IN_THE_ISSUE = (
-    "gpt-3.5-turbo", "gpt-4", "gpt-4-32k", "gpt-4-turbo", "gpt-4-1106-preview", "gpt-4o", "gpt-4o-mini", "text-
-    davinci-003", "mistral-7b", "open-mistral-7b", "mixtral-8x7b", "mistral-small", "mistral-medium", "mistral-
-    large", "open-mistral-nemo", "phi-2", "phi-3-mini", "llama-2-7b", "llama-2-13b", "llama-2-70b",
-    "gemini-1.5-flash", "gemini-1.5-pro", "ernie-4.0", "ernie-3.5", "ernie-speed", "ernie-lite", "doubao-
-    pro-4k", "doubao-pro-32k", "doubao-pro-128k", "flan-ul2",
+    "gpt-3.5-turbo", "gpt-4", "gpt-4-32k", "gpt-4-turbo", "gpt-4-1106-preview", "gpt-4o", "gpt-4o-mini",
+    "text-davinci-003", "mistral-7b", "open-mistral-7b", "mixtral-8x7b", "mistral-small", "mistral-medium",
+    "mistral-large", "open-mistral-nemo", "phi-2", "phi-3-mini", "llama-2-7b", "llama-2-13b", "llama-2-70b",
+    "gemini-1.5-flash", "gemini-1.5-pro", "ernie-4.0", "ernie-3.5", "ernie-speed", "ernie-lite",
+    "doubao-pro-4k", "doubao-pro-32k", "doubao-pro-128k", "flan-ul2",
 )
 # fmt: on
 

@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any, cast
 
 import orjson
-from sqlalchemy import Connection, Engine, case, exc, func, literal_column, null, or_, select
+from sqlalchemy import Column, Connection, Engine, case, exc, func, literal_column, null, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -55,10 +55,11 @@ class SqlLedger:
         """Books `records` in one transaction; returns how many were new."""
         if not records:
             return 0
+        rows = [_row(record) for record in records]
         try:
             with writing(self._engine) as connection:
-                return _insert(connection, self._insert, records)
-        except (exc.IntegrityError, exc.DataError, OverflowError) as error:
+                return _insert(connection, self._insert, rows)
+        except (exc.IntegrityError, exc.DataError, OverflowError, UnicodeEncodeError) as error:
             raise LedgerRefused(f"the ledger refuses the records: {' '.join(str(error).split())}") from error
 
     def get(self, request_id: str) -> SpendRecord | None:
@@ -120,10 +121,37 @@ def _insert_sql(engine: Engine) -> tuple[str, bool]:
     return str(compiled), bool(compiled.positional)
 
 
-def _insert(connection: Connection, insert: tuple[str, bool], records: Sequence[SpendRecord]) -> int:
+def _row(record: SpendRecord) -> tuple[Any, ...]:
+    """The values of the columns. Checked, because SQLite would take anything and no report could read it."""
+    values = (*_plain_values(record), record.detail)
+    for name, value, allowed in zip(FIELD_NAMES, values, _ALLOWED_TYPES, strict=True):
+        if type(value) not in allowed:
+            raise LedgerRefused(
+                f"record {record.request_id!r}: {name} is {type(value).__name__}, not {_shown(allowed)}"
+            )
+    try:
+        return (*values[:-1], orjson.dumps(record.detail).decode())
+    except orjson.JSONEncodeError as error:
+        raise LedgerRefused(f"record {record.request_id!r}: detail cannot be JSON: {error}") from error
+
+
+def _insert(connection: Connection, insert: tuple[str, bool], rows: Sequence[tuple[Any, ...]]) -> int:
     sql, positional = insert
-    rows: list[Any] = [(*_plain_values(record), orjson.dumps(record.detail).decode()) for record in records]
-    if not positional:
-        rows = [dict(zip(FIELD_NAMES, row, strict=True)) for row in rows]
-    result = connection.execution_options(preserve_rowcount=True).exec_driver_sql(sql, rows)
+    parameters: Any = rows if positional else [dict(zip(FIELD_NAMES, row, strict=True)) for row in rows]
+    result = connection.execution_options(preserve_rowcount=True).exec_driver_sql(sql, parameters)
     return int(result.rowcount)
+
+
+def _allowed_types(column: Column[Any]) -> frozenset[type]:
+    if column.name == "detail":
+        return frozenset({dict})
+    python_type = column.type.python_type
+    numbers = {int, float} if python_type is float else {python_type}
+    return frozenset(numbers | ({type(None)} if column.nullable else set()))
+
+
+def _shown(allowed: frozenset[type]) -> str:
+    return " or ".join(sorted(allowed_type.__name__ for allowed_type in allowed))
+
+
+_ALLOWED_TYPES = tuple(_allowed_types(column) for column in LEDGER.columns)

@@ -56,10 +56,10 @@ LENGTHS: dict[Kind, int] = {
     "reply": 90,
     "summary": 110,
     "explain": 150,
-    "compare": 230,
-    "code": 240,
-    "maths": 300,
-    "design": 380,
+    "compare": 280,
+    "code": 260,
+    "maths": 420,
+    "design": 520,
 }
 SHORTEST_TOKENS = 4
 # A long question draws a longer answer, up to a point.

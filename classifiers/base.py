@@ -48,3 +48,10 @@ class Classifier(Protocol):
     """Judges a prompt. Never raises, whatever the text; takes a fraction of a millisecond."""
 
     def classify(self, prompt: Prompt) -> Classification: ...
+
+
+def tier_of(score: float, moderate_from: float, complex_from: float) -> Tier:
+    """The tier of a score; each threshold belongs to the tier it opens."""
+    if score >= complex_from:
+        return "complex"
+    return "moderate" if score >= moderate_from else "simple"

@@ -1,0 +1,203 @@
+"""A prompt as named numbers: what the rules, and later the trained model, look at.
+
+The text read is bounded (see the windows below), so the time is bounded for any input; no text makes it raise.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from classifiers.base import Message, Prompt
+from classifiers.vocabulary import (
+    COURTESY_CHINESE,
+    COURTESY_WORDS,
+    KIND_OF_PAIR,
+    KIND_OF_WORD,
+    KINDS,
+    ROUTINE_CHINESE,
+    ROUTINE_WORDS,
+    pairs_of,
+)
+
+# What is read, in characters: instructions stand at the head or the tail of a long message, its middle is material.
+# Of the talk before, the opening message (it usually sets the task) and the last few.
+NEWEST_HEAD, NEWEST_TAIL = 2000, 1000
+SYSTEM_HEAD, SYSTEM_TAIL = 300, 100
+EARLIER_HEAD, EARLIER_TAIL = 250, 100
+EARLIER_MESSAGES = 4
+COUNTED_MESSAGES = 64
+
+# How much of what stands elsewhere counts: in a hard session "yes, do it" or 继续 is the hard task going on, while
+# "translate that" or "thanks" opens a small one of its own. Not by the newest message's length: padding it would pay.
+CARRY_EARLIER, CARRY_TO_ROUTINE, CARRY_SYSTEM = 0.8, 0.3, 0.2
+
+_SYSTEM_ROLES = ("system", "developer")
+_LARGEST_NUMBER = 1_000_000
+_INSTRUCTION_CHARACTERS = 80
+_CHINESE_INSTRUCTION_CHARACTERS = 40
+_COURTESY_UNITS = 6.0
+# A Chinese character is three UTF-8 bytes and about 0.6 of a word, as Chinese words average 1.6 characters.
+_UNITS_PER_EXTRA_BYTE = 0.3
+_REMEMBERED_EXCERPTS = 512
+_CODE_CHARACTERS = b"{}();=<>`_"
+_CODE_MARKS = (b"();", b"):", b") {", b"==", b"->", b"=>", b"</", b"\n    ")
+# The first bytes of the block Mathematical Operators (U+2200 to U+227F).
+_OPERATOR_LEADS = (b"\xe2\x88", b"\xe2\x89")
+# The UTF-8 lead bytes of U+4000 to U+9FFF; they occur nowhere else, so typographic quotes do not look like Chinese.
+_HAN_LEAD_BYTES = b"\xe4\xe5\xe6\xe7\xe8\xe9"
+
+# Letters to lower case, digits to "0", the rest (also every byte of a non-ASCII character) to a space.
+_FOLD = bytes(
+    ord(chr(byte).lower()) if chr(byte).isalpha() and byte < 128 else ord("0") if 48 <= byte <= 57 else 32
+    for byte in range(256)
+)
+
+
+class TextCounts(NamedTuple):
+    """What one stretch of text holds, in the order of `vocabulary.KINDS`; further lines lower none of them."""
+
+    units: float = 0.0
+    code: float = 0.0
+    mathematics: float = 0.0
+    quantities: float = 0.0
+    constraints: float = 0.0
+    steps: float = 0.0
+    reasoning: float = 0.0
+    proof: float = 0.0
+    explanation: float = 0.0
+    writing: float = 0.0
+    format: float = 0.0
+
+
+class Features(NamedTuple):
+    """One prompt in numbers. A named tuple, since on the hot path a frozen dataclass takes several times longer.
+
+    `characters` is the whole length of the newest message. `units` (words, or what carries as much in Chinese) and
+    the counts after it add up newest, earlier and system text, the latter two weighted by `CARRY_*`. `routine`, in
+    [0, 1], says how much the newest message opens or closes as a mechanical task (translate, extract, define) or a
+    courtesy; evidence of reasoning, explanation, code or mathematics makes it fade.
+    """
+
+    characters: float = 0.0
+    units: float = 0.0
+    code: float = 0.0
+    mathematics: float = 0.0
+    quantities: float = 0.0
+    constraints: float = 0.0
+    steps: float = 0.0
+    reasoning: float = 0.0
+    proof: float = 0.0
+    explanation: float = 0.0
+    writing: float = 0.0
+    format: float = 0.0
+    routine: float = 0.0
+    tools: float = 0.0
+    structured_output: float = 0.0
+    images: float = 0.0
+    earlier_messages: float = 0.0
+    max_output_tokens: float = 0.0
+
+
+def extract(prompt: Prompt) -> Features:
+    """The features of a prompt; of an empty one, zeros."""
+    messages = prompt.messages
+    newest, system, earlier = _parts(messages)
+    text = _window(newest, NEWEST_HEAD, NEWEST_TAIL)
+    own = measure(text)
+    routine = _routine(text, own)
+    counts = _with_context(own, routine, system, earlier) if system or earlier else own
+    return Features(
+        float(len(newest)),
+        *counts,
+        routine,
+        float(min(prompt.tool_count, _LARGEST_NUMBER)),
+        0.0 if prompt.response_format == "text" else 1.0,
+        float(min(sum([message.image_count for message in messages[-COUNTED_MESSAGES:]]), _LARGEST_NUMBER)),
+        float(max(0, len(messages) - 1 - bool(system))),
+        float(min(prompt.max_output_tokens or 0, _LARGEST_NUMBER)),
+    )
+
+
+def measure(text: str) -> TextCounts:
+    """Count what a text holds, in one pass over its UTF-8 bytes and, where it has Chinese, one over its characters."""
+    raw = text.encode("utf-8", "surrogatepass")
+    words = raw.translate(_FOLD).split()
+    kinds = [KIND_OF_WORD[word] for word in words if word in KIND_OF_WORD]
+    extra_bytes = len(raw) - len(text)
+    if extra_bytes and len(raw) != len(raw.translate(None, _HAN_LEAD_BYTES)):
+        kinds += [KIND_OF_PAIR[pair] for pair in pairs_of("\n" + text) if pair in KIND_OF_PAIR]
+    tally = bytes(kinds).count
+    code, mathematics, *others = [tally(kind) for kind in KINDS]
+    return TextCounts(
+        len(words) + extra_bytes * _UNITS_PER_EXTRA_BYTE,
+        code + _code_marks(raw),
+        mathematics + _mathematical_marks(raw),
+        *others,
+    )
+
+
+_measure_remembered = lru_cache(maxsize=_REMEMBERED_EXCERPTS)(measure)
+
+
+def _code_marks(raw: bytes) -> float:
+    """Punctuation that stands in source text and stack traces, hardly in prose; a fence counts for three."""
+    if len(raw) - len(raw.translate(None, _CODE_CHARACTERS)) < 2:
+        return 0.0
+    return 3.0 * raw.count(b"```") + sum([raw.count(mark) for mark in _CODE_MARKS])
+
+
+def _mathematical_marks(raw: bytes) -> float:
+    """LaTeX commands, powers and operators such as ∑ and ≤, at half a word each."""
+    marks = raw.count(b"\\") + raw.count(b"^")
+    if b"\xe2" in raw:
+        marks += sum([raw.count(lead) for lead in _OPERATOR_LEADS])
+    return 0.5 * marks
+
+
+def _routine(text: str, own: TextCounts) -> float:
+    if not _opens_or_closes_routinely(text, own.units):
+        return 0.0
+    return 1.0 / (1.0 + own.reasoning + own.proof + 0.5 * (own.code + own.mathematics + own.explanation))
+
+
+def _opens_or_closes_routinely(text: str, units: float) -> bool:
+    ends = text if len(text) <= 2 * _INSTRUCTION_CHARACTERS else _window(text, *(_INSTRUCTION_CHARACTERS,) * 2)
+    words = ends.encode("utf-8", "surrogatepass").translate(_FOLD).split()
+    short = units <= _COURTESY_UNITS
+    if not ROUTINE_WORDS.isdisjoint(words) or (short and not COURTESY_WORDS.isdisjoint(words)):
+        return True
+    if text.isascii():
+        return False
+    ends = _window(text, _CHINESE_INSTRUCTION_CHARACTERS, _CHINESE_INSTRUCTION_CHARACTERS)
+    ends = ends.replace("为什么", "")  # "why is", 为什么是, holds 什么是, "what is"
+    return bool(ROUTINE_CHINESE.search(ends) or (short and COURTESY_CHINESE.search(ends)))
+
+
+def _with_context(own: TextCounts, routine: float, system: str, earlier: tuple[str, ...]) -> TextCounts:
+    """The newest message's counts and a share of those around it; excerpts seen before are not measured again."""
+    carry = CARRY_EARLIER + (CARRY_TO_ROUTINE - CARRY_EARLIER) * routine
+    totals = list(own)
+    for text, share in [(system, CARRY_SYSTEM), *((text, carry) for text in earlier)]:
+        if text:
+            totals = [total + share * part for total, part in zip(totals, _measure_remembered(text), strict=True)]
+    return TextCounts(*totals)
+
+
+def _parts(messages: tuple[Message, ...]) -> tuple[str, str, tuple[str, ...]]:
+    """The newest user message whole, then excerpts: the leading system message; the opening and the latest others."""
+    start = 1 if messages and messages[0].role in _SYSTEM_ROLES else 0
+    system = _window(messages[0].text, SYSTEM_HEAD, SYSTEM_TAIL) if start else ""
+    oldest = max(start, len(messages) - EARLIER_MESSAGES - 1)
+    talk = messages[oldest:]
+    if not talk:
+        return "", system, ()
+    at = next((at for at in range(len(talk) - 1, -1, -1) if talk[at].role == "user"), len(talk) - 1)
+    opening = messages[start : min(oldest, start + 1)]
+    others = (*opening, *talk[:at], *talk[at + 1 :])
+    return talk[at].text, system, tuple([_window(message.text, EARLIER_HEAD, EARLIER_TAIL) for message in others])
+
+
+def _window(text: str, head: int, tail: int) -> str:
+    """The text, or its first and last characters where it is longer than both together."""
+    return text if len(text) <= head + tail else text[:head] + "\n" + text[-tail:]

@@ -1,0 +1,87 @@
+"""Rules as a classifier: named weights over named features, English and Chinese alike."""
+
+from __future__ import annotations
+
+from math import exp
+from typing import NamedTuple
+
+from classifiers.base import Classification, Prompt, tier_of
+from classifiers.features import Features, extract
+
+NAME = "heuristic@1"
+
+# The logit of a prompt in which nothing was found: a score of 0.12.
+BASE_LOGIT = -2.0
+# Smaller contributions to the logit are not worth a reader's time.
+_NAMED_FROM = 0.2
+
+
+class Signal(NamedTuple):
+    """One feature's say: it adds `weight` x count / (count + half) to the logit, so no single one decides alone."""
+
+    name: str
+    feature: str
+    weight: float
+    half: float
+
+
+# Signs and order follow regressions on the routing data's train/ split; the sizes are rounded by hand so that
+# everyday prompts fall into the tier a person would give them.
+SIGNALS = (
+    Signal("proof", "proof", 3.0, 0.3),
+    Signal("reasoning asked", "reasoning", 2.3, 0.7),
+    Signal("mathematics", "mathematics", 1.6, 2.5),
+    Signal("quantities", "quantities", 2.1, 3.5),
+    Signal("code", "code", 2.2, 1.6),
+    Signal("constraints", "constraints", 1.4, 2.0),
+    Signal("several steps", "steps", 1.0, 2.0),
+    Signal("explanation asked", "explanation", 1.8, 1.0),
+    Signal("long text", "units", 1.3, 150.0),
+    Signal("long-form writing", "writing", 0.6, 1.0),
+    Signal("format asked", "format", 0.4, 1.0),
+    Signal("routine task", "routine", -1.6, 0.25),
+    Signal("tools", "tools", 1.0, 2.0),
+    Signal("structured output", "structured_output", 0.4, 1.0),
+    Signal("images", "images", 0.8, 1.0),
+    Signal("long conversation", "earlier_messages", 0.8, 8.0),
+    Signal("long answer allowed", "max_output_tokens", 0.4, 4000.0),
+)
+
+
+class HeuristicClassifier:
+    """Judges by the table above. Has no state and no file: the fallback when there is no trained model."""
+
+    def __init__(self, moderate_from: float = 0.35, complex_from: float = 0.65) -> None:
+        if not 0.0 <= moderate_from <= complex_from <= 1.0:
+            raise ValueError(f"0 <= moderate_from <= complex_from <= 1 must hold, not {moderate_from}, {complex_from}")
+        self.moderate_from = moderate_from
+        self.complex_from = complex_from
+
+    def classify(self, prompt: Prompt) -> Classification:
+        """Score, tier and what moved the score; bounded time, never an exception."""
+        contributions = _contributions(extract(prompt))
+        score = _logistic(BASE_LOGIT + sum([amount for amount, _ in contributions]))
+        named = [pair for pair in contributions if abs(pair[0]) >= _NAMED_FROM]
+        named.sort(key=_size, reverse=True)
+        return Classification(
+            score, tier_of(score, self.moderate_from, self.complex_from), tuple([name for _, name in named]), NAME
+        )
+
+
+# Resolved once: where each signal finds its count in the tuple of features.
+_TABLE = tuple((Features._fields.index(signal.feature), signal.weight, signal.half, signal.name) for signal in SIGNALS)
+
+
+def _contributions(features: Features) -> list[tuple[float, str]]:
+    return [
+        (weight * features[at] / (features[at] + half), name) for at, weight, half, name in _TABLE if features[at] > 0.0
+    ]
+
+
+def _size(contribution: tuple[float, str]) -> float:
+    return abs(contribution[0])
+
+
+def _logistic(logit: float) -> float:
+    """Weights are bounded, so is the logit: no overflow can happen here."""
+    return 1.0 / (1.0 + exp(-logit))

@@ -1,0 +1,59 @@
+"""Every classifier in the registry, against the suite."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+
+from classifiers.base import Classifier, Message, Prompt
+from classifiers.registry import CLASSIFIERS, create
+from tests.contracts.classifier_suite import PROMPTS, check_answer
+
+
+@pytest.fixture(scope="module", params=sorted(CLASSIFIERS))
+def classifier(request: pytest.FixtureRequest) -> Classifier:
+    return create(request.param)
+
+
+@settings(max_examples=200, deadline=None)
+@given(prompt=PROMPTS)
+def test_any_prompt_has_a_well_formed_answer(classifier: Classifier, prompt: Prompt) -> None:
+    check_answer(classifier, prompt)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        Prompt(()),
+        Prompt((Message("user", ""),)),
+        Prompt((Message("system", ""), Message("user", ""))),
+        Prompt((Message("system", "Only this."),)),
+        Prompt((Message("assistant", "Nobody asked."),)),
+        Prompt((Message("user", bytes(range(256)).decode("latin-1") * 40),)),
+        Prompt((Message("user", "\ud800" * 10_000),)),
+        Prompt((Message("user", "\U0010ffff" * 10_000),)),
+        Prompt((Message("user", "\u202e\u200b\u0000" * 10_000),)),
+        Prompt((Message("user", "为什么 why 証明 가나다 " * 100_000),)),
+        Prompt((Message("user", "hello"),) * 100_000),
+        Prompt((Message("user", "hello"),), max_output_tokens=10**400),
+    ],
+    ids=[
+        "no messages", "empty", "empty beside empty", "system alone", "assistant alone", "binary", "lone surrogates",
+        "last code point", "invisible", "two million characters", "many messages", "absurd limit",
+    ],
+)  # fmt: skip
+def test_the_odd_prompts_have_one_too(classifier: Classifier, prompt: Prompt) -> None:
+    check_answer(classifier, prompt)
+
+
+@pytest.mark.parametrize(
+    ("greeting", "proof"),
+    [
+        ("Hello!", "Prove by induction that the sum of the first n odd integers is a square."),
+        ("你好！", "用数学归纳法证明前n个奇数之和是平方数。"),
+    ],
+    ids=["English", "Chinese"],
+)
+def test_a_proof_is_harder_than_a_greeting(classifier: Classifier, greeting: str, proof: str) -> None:
+    scores = [classifier.classify(Prompt((Message("user", text),))).score for text in (greeting, proof)]
+    assert scores[0] < scores[1]

@@ -13,11 +13,11 @@ from router.stores.base import Ledger, SpendGroup
 
 Cause = Literal["smaller_model", "response_cache", "baseline", "pinned", "other"]
 CAUSES: dict[Cause, str] = {
-    "smaller_model": "a smaller model answered",
-    "response_cache": "the response cache answered",
-    "baseline": "the baseline itself answered",
-    "pinned": "the application named another model itself",
-    "other": "refused, failed, or its end unknown",
+    "smaller_model": "smaller model",
+    "response_cache": "response cache",
+    "baseline": "baseline itself",
+    "pinned": "pinned by application",
+    "other": "refused or failed",
 }
 
 BASIS = (

@@ -46,7 +46,7 @@ def report_of(records: Sequence[SpendRecord], **options: object) -> SavingsRepor
     ledger = SqlLedger(engine)
     ledger.append(records)
     try:
-        return savings_report(ledger, 0, 2**53, **options)  # type: ignore[arg-type]
+        return savings_report(ledger, 0, 2**41, **options)  # type: ignore[arg-type]
     finally:
         engine.dispose()
 

@@ -1,0 +1,31 @@
+"""`TokenUsage` holds only what a provider can have meant."""
+
+from __future__ import annotations
+
+import pytest
+
+from policies.usage import NO_USAGE, TokenUsage
+
+
+def test_the_parts_may_be_all_of_the_whole() -> None:
+    usage = TokenUsage(input_tokens=3, output_tokens=2, cached_input_tokens=3, reasoning_tokens=2)
+    assert (usage.cached_input_tokens, usage.reasoning_tokens) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ((1, 0, 2), r"cached_input_tokens=2 must lie in 0\.\.input_tokens=1"),
+        ((1, 0, -1), r"cached_input_tokens=-1 must lie in 0\.\.input_tokens=1"),
+        ((-1, 0), r"cached_input_tokens=0 must lie in 0\.\.input_tokens=-1"),
+        ((0, 1, 0, 2), r"reasoning_tokens=2 must lie in 0\.\.output_tokens=1"),
+        ((0, -1), r"reasoning_tokens=0 must lie in 0\.\.output_tokens=-1"),
+    ],
+)
+def test_what_cannot_be_is_refused(values: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TokenUsage(*values)
+
+
+def test_no_usage_is_all_zeros() -> None:
+    assert TokenUsage(0, 0, 0, 0) == NO_USAGE

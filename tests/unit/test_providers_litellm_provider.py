@@ -268,6 +268,34 @@ def test_importing_the_module_does_not_import_litellm() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+WATCHED = """
+import asyncio, sys
+asked = set()
+def watch(event, arguments):
+    if event == "socket.getaddrinfo": asked.add(str(arguments[0]))
+    if event == "socket.connect" and isinstance(arguments[1], tuple): asked.add(str(arguments[1][0]))
+sys.addaudithook(watch)
+from router.errors import UpstreamError
+from router.providers.litellm_provider import LiteLLMEndpoint, LiteLLMProvider
+async def main():
+    for model in ("openai/gpt-4", "anthropic/claude-3-haiku-20240307", "hosted_vllm/x", "gemini/gemini-1.5-flash"):
+        provider = LiteLLMProvider(LiteLLMEndpoint("x", "sk-test", "http://127.0.0.1:9/v1"))
+        try:
+            await provider.open({"model": model, "messages": [{"role": "user", "content": "hi"}]}, stream=False)
+        except UpstreamError:
+            pass
+        await provider.close()
+asyncio.run(main())
+print(*sorted(asked))
+"""
+
+
+def test_nothing_but_the_provider_is_asked_for() -> None:
+    found = subprocess.run([sys.executable, "-c", WATCHED], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["127.0.0.1"]
+    assert found.stderr == ""
+
+
 def test_what_would_reach_the_network_or_the_log_is_off() -> None:
     litellm = litellm_provider.load_litellm()
     assert {name: getattr(litellm, name) for name in litellm_provider.SETTINGS} == litellm_provider.SETTINGS

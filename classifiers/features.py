@@ -10,11 +10,15 @@ from typing import NamedTuple
 
 from classifiers.base import Message, Prompt
 from classifiers.vocabulary import (
+    CODE,
     COURTESY_CHINESE,
     COURTESY_WORDS,
+    EXPLANATION,
     KIND_OF_PAIR,
     KIND_OF_WORD,
     KINDS,
+    MATHEMATICS,
+    QUANTITY,
     ROUTINE_CHINESE,
     ROUTINE_WORDS,
     pairs_of,
@@ -47,11 +51,17 @@ _OPERATOR_LEADS = (b"\xe2\x88", b"\xe2\x89")
 # The UTF-8 lead bytes of U+4000 to U+9FFF; they occur nowhere else, so typographic quotes do not look like Chinese.
 _HAN_LEAD_BYTES = b"\xe4\xe5\xe6\xe7\xe8\xe9"
 
-# Letters to lower case, digits to "0", the rest (also every byte of a non-ASCII character) to a space.
-_FOLD = bytes(
-    ord(chr(byte).lower()) if chr(byte).isalpha() and byte < 128 else ord("0") if 48 <= byte <= 57 else 32
-    for byte in range(256)
-)
+
+def _fold(byte: int) -> int:
+    if byte < 128 and chr(byte).isalpha():
+        return ord(chr(byte).lower())
+    if 48 <= byte <= 57:
+        return ord("0")
+    return byte if byte == ord("\n") else ord(" ")
+
+
+# Letters to lower case, digits to "0", lines kept, the rest (also each byte of a non-ASCII character) to a space.
+_FOLD = bytes(map(_fold, range(256)))
 
 
 class TextCounts(NamedTuple):
@@ -122,19 +132,19 @@ def extract(prompt: Prompt) -> Features:
 def measure(text: str) -> TextCounts:
     """Count what a text holds, in one pass over its UTF-8 bytes and, where it has Chinese, one over its characters."""
     raw = text.encode("utf-8", "surrogatepass")
-    words = raw.translate(_FOLD).split()
+    folded = raw.translate(_FOLD)
+    words = folded.split()
     kinds = [KIND_OF_WORD[word] for word in words if word in KIND_OF_WORD]
     extra_bytes = len(raw) - len(text)
     if extra_bytes and len(raw) != len(raw.translate(None, _HAN_LEAD_BYTES)):
         kinds += [KIND_OF_PAIR[pair] for pair in pairs_of("\n" + text) if pair in KIND_OF_PAIR]
-    tally = bytes(kinds).count
-    code, mathematics, *others = [tally(kind) for kind in KINDS]
-    return TextCounts(
-        len(words) + extra_bytes * _UNITS_PER_EXTRA_BYTE,
-        code + _code_marks(raw),
-        mathematics + _mathematical_marks(raw),
-        *others,
-    )
+    tally: list[float] = [*map(bytes(kinds).count, KINDS)]
+    tally[CODE] += _code_marks(raw)
+    tally[MATHEMATICS] += _mathematical_marks(raw)
+    how_many = folded.count(b"how m")  # "how many", "how much": the word for an explanation asks for a number here
+    tally[EXPLANATION] -= how_many
+    tally[QUANTITY] += how_many
+    return TextCounts(len(words) + extra_bytes * _UNITS_PER_EXTRA_BYTE, *tally)
 
 
 _measure_remembered = lru_cache(maxsize=_REMEMBERED_EXCERPTS)(measure)
@@ -170,7 +180,6 @@ def _opens_or_closes_routinely(text: str, units: float) -> bool:
     if text.isascii():
         return False
     ends = _window(text, _CHINESE_INSTRUCTION_CHARACTERS, _CHINESE_INSTRUCTION_CHARACTERS)
-    ends = ends.replace("为什么", "")  # "why is", 为什么是, holds 什么是, "what is"
     return bool(ROUTINE_CHINESE.search(ends) or (short and COURTESY_CHINESE.search(ends)))
 
 

@@ -76,18 +76,19 @@ CHINESE: dict[int, str] = {
     FORMAT: "表格 格式 列表 个字 字以 字左 段落 大纲 标题 分点",
 }
 
+# A plain question ("what is", 是什么) is not listed: with nothing else in it, it stands at the base score anyway.
 ENGLISH_ROUTINE = """
     translate translation extract classify define spell summarize summarise summary rewrite rephrase paraphrase
     proofread convert label categorize categorise sentiment synonym synonyms antonym grammar capitalize"""
 CHINESE_ROUTINE = """
-    翻译 译成 译为 提取 抽取 分类 归类 哪一类 是什么 什么是 什么意思 总结 概括 摘要 改写 润色 定义 同义词 反义词 拼音
+    翻译 译成 译为 提取 抽取 分类 归类 哪一类 什么意思 总结 概括 摘要 改写 润色 定义 同义词 反义词 拼音
     错别字 情感 标注"""
 ENGLISH_COURTESIES = "hello hi hey thanks thank bye goodbye morning"
 CHINESE_COURTESIES = "你好 您好 谢谢 多谢 再见 早上好 晚上好 辛苦了"
 
 
 def pairs_of(text: str) -> list[int]:
-    """Each two neighbouring UTF-16 units as one number, those at even places first: a third of the cost of strings."""
+    """Each two neighbouring UTF-16 units as one number, those at even places first: half the cost of strings."""
     raw = text.encode("utf-16-le", "surrogatepass")
     even = memoryview(raw)[: len(raw) // 4 * 4]
     odd = memoryview(raw)[2:][: (len(raw) - 2) // 4 * 4] if raw else even
@@ -106,7 +107,7 @@ def _any_of(words: str) -> re.Pattern[str]:
     return re.compile("|".join(words.split()))
 
 
-# English words are bytes: folding and splitting UTF-8 is several times faster than working on the str.
+# English words are bytes: folding and splitting UTF-8 takes half the time of a regex of words over the str.
 # Digits fold to "0", so that numbers of up to twelve digits are words of their own here.
 KIND_OF_WORD: dict[bytes, int] = {
     **{word.encode(): kind for word, kind in _kind_of(ENGLISH).items()},

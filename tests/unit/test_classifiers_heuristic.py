@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from classifiers.base import Message, Prompt
 from classifiers.features import Features
 from classifiers.heuristic import NAME, SIGNALS, HeuristicClassifier
+from tests.contracts.classifier_suite import TALKATIVE
 
 RULES = HeuristicClassifier()
 
@@ -117,6 +120,13 @@ def test_the_harder_variant_scores_higher(easier: str, harder: str) -> None:
 def test_calling_a_task_simple_does_not_lower_its_score(reassurance: str, text: str) -> None:
     assert score(f"{reassurance} {text}") >= score(text)
     assert score(f"{text} {reassurance}") >= score(text)
+
+
+@given(text=TALKATIVE.map(lambda text: text[:100]), reassurance=st.sampled_from(["This is simple.", "这很简单。"]))
+@settings(deadline=None)
+def test_calling_anything_simple_does_not_lower_its_score(text: str, reassurance: str) -> None:
+    assert score(f"{text} {reassurance}") >= score(text)
+    assert score(f"{reassurance} {text}") >= score(text)
 
 
 HARD_SESSION = {

@@ -5,6 +5,7 @@ The text read is bounded (see the windows below), so the time is bounded for any
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -44,6 +45,7 @@ _COURTESY_UNITS = 6.0
 # A Chinese character is three UTF-8 bytes and about 0.6 of a word, as Chinese words average 1.6 characters.
 _UNITS_PER_EXTRA_BYTE = 0.3
 _REMEMBERED_EXCERPTS = 512
+_HOW_MANY = re.compile(rb"\bhow +(?:many|much)\b")
 _CODE_CHARACTERS = b"{}();=<>`_"
 _CODE_MARKS = (b"();", b"):", b") {", b"==", b"->", b"=>", b"</", b"\n    ")
 # The first bytes of the block Mathematical Operators (U+2200 to U+227F).
@@ -141,9 +143,10 @@ def measure(text: str) -> TextCounts:
     tally: list[float] = [*map(bytes(kinds).count, KINDS)]
     tally[CODE] += _code_marks(raw)
     tally[MATHEMATICS] += _mathematical_marks(raw)
-    how_many = folded.count(b"how m")  # "how many", "how much": the word for an explanation asks for a number here
-    tally[EXPLANATION] -= how_many
-    tally[QUANTITY] += how_many
+    if b"how m" in folded:  # the word that asks for an explanation asks for a number here
+        how_many = len(_HOW_MANY.findall(folded))
+        tally[EXPLANATION] -= how_many
+        tally[QUANTITY] += how_many
     return TextCounts(len(words) + extra_bytes * _UNITS_PER_EXTRA_BYTE, *tally)
 
 

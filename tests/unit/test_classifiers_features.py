@@ -55,7 +55,8 @@ def test_a_request_is_not_the_mathematical_find(text: str) -> None:
 def test_how_many_asks_for_a_number() -> None:
     asked = measure("How many cups, how much flour?")
     assert (asked.explanation, asked.quantities) == (0, 2)
-    assert measure("Explain how\nMen in Black ends").explanation == 2
+    assert measure("Explain how many-sided it is").explanation == 1
+    assert measure("Show me, or show many, how my plan works").explanation == 1
 
 
 def test_typographic_quotes_and_accents_are_not_chinese() -> None:

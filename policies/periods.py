@@ -29,11 +29,7 @@ def calendar_month(now: datetime, timezone: str) -> Period:
     local = now.astimezone(zone)
     period = _month(local.year, local.month, zone)
     # Clocks that go back across midnight of the first show the old month again; the new one has begun all the same.
-    if now >= period.end:
-        return _month(*_following(local.year, local.month), zone)
-    if now < period.start:
-        return _month(*_preceding(local.year, local.month), zone)
-    return period
+    return period if now < period.end else _month(*_following(local.year, local.month), zone)
 
 
 def _month(year: int, month: int, zone: ZoneInfo) -> Period:
@@ -51,7 +47,3 @@ def _midnight(year: int, month: int, zone: ZoneInfo) -> datetime:
 
 def _following(year: int, month: int) -> tuple[int, int]:
     return (year + 1, 1) if month == 12 else (year, month + 1)
-
-
-def _preceding(year: int, month: int) -> tuple[int, int]:
-    return (year - 1, 12) if month == 1 else (year, month - 1)

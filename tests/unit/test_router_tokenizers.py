@@ -220,13 +220,13 @@ def test_a_remembered_count_is_the_same() -> None:
         assert counter.count_text(text) == counter.count_text(text) == CL100K.count_text(text)
 
 
-@given(st.lists(st.text(max_size=40), max_size=200))
-def test_the_memo_is_bounded_by_entries_and_bytes(keys: list[str]) -> None:
-    memo = _Memo(max_entries=20, max_bytes=400)
+@given(st.lists(st.text(max_size=60), max_size=200), st.sampled_from([20, 1_000]))
+def test_the_memo_is_bounded_by_entries_and_bytes(keys: list[str], max_entries: int) -> None:
+    memo = _Memo(max_entries, max_bytes=400)
     for key in keys:
         memo.put(key, len(key))
         assert memo.get(key) in (len(key), None)
-        assert len(memo) <= 20
+        assert len(memo) <= max_entries
         held = [*memo._young, *memo._old]
         assert sum(len(key) if key.isascii() else 4 * len(key) for key in held) <= 400
 

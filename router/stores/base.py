@@ -174,12 +174,30 @@ class Directory(Protocol):
 
 
 class BudgetCounters(Protocol):
-    """Where budgets stand; kept in Redis."""
+    """Where budgets stand; kept in Redis. Raises StoreUnavailable or redis.RedisError."""
 
     def states(self, budgets: Sequence[Budget], now: datetime) -> Sequence[BudgetState]: ...
 
-    def seed(self, budget: Budget, spent_nusd: int, now: datetime) -> None:
-        """Starts the counter of a new budget at what its subject has spent already in this window."""
+
+class AdminStores(Protocol):
+    """What administration works on."""
+
+    @property
+    def directory(self) -> Directory: ...
+
+    @property
+    def ledger(self) -> Ledger: ...
+
+    @property
+    def budgets(self) -> BudgetCounters: ...
+
+    @property
+    def baseline_deployments(self) -> Collection[str]:
+        """The deployments of the baseline's model."""
+        ...
+
+    def seed(self, budget: Budget) -> None:
+        """Starts a budget's counter at what its subject has spent in this window already."""
         ...
 
 

@@ -26,7 +26,7 @@ BATCH_SIZE = 500
 LINGER_SECONDS = 0.2
 """Pause between reads, so that records come in batches: a commit each would cost the hot path its core."""
 
-CLAIM_IDLE_MS = 30_000
+CLAIM_IDLE_MS = 5_000
 """Entries that a reader has held for longer belonged to a dead one. Claiming a live one's is harmless."""
 
 _BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)

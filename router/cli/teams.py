@@ -1,0 +1,129 @@
+"""`parsimony teams`: who shares a budget and a bill."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from policies.budget import Budget, BudgetState
+from policies.money import format_usd
+from router.cli.admin import (
+    ConfigOption,
+    JsonOption,
+    administration,
+    now,
+    now_ms,
+    parse_limit,
+    print_facts,
+    print_json,
+    print_table,
+    warn,
+)
+from router.errors import StoreUnavailable
+from router.reports.render import budget_as_json as state_as_json
+from router.reports.render import budget_table
+from router.services import AdminServices
+from router.stores.administration import (
+    budget_as_json,
+    budget_states,
+    key_as_json,
+    key_state,
+    put_budget,
+    team_as_json,
+    team_of,
+)
+from router.stores.base import TeamInfo
+
+app = typer.Typer(help="Teams and their budgets.", no_args_is_help=True)
+
+TeamArgument = Annotated[str, typer.Argument(metavar="TEAM", help="The team's id, such as support.")]
+
+
+@app.command("create")
+def create(
+    team_id: TeamArgument,
+    name: Annotated[str | None, typer.Option("--name", help="As reports may show it; else the id.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a team."""
+    with administration(config) as services:
+        team = services.directory.create_team(team_id, name)
+    if as_json:
+        print_json(team_as_json(team, ()))
+    else:
+        typer.echo(f"made team {team.id}; next: parsimony keys create --team {team.id} --name ...")
+
+
+@app.command("list")
+def list_teams(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show the teams with their budgets."""
+    with administration(config) as services:
+        teams, budgets = services.directory.list_teams(), services.directory.list_budgets()
+    values = [team_as_json(team, budgets) for team in teams]
+    if as_json:
+        print_json(values)
+        return
+    print_table(("team", "name", "budget a month", "created"), [_row(value) for value in values])
+
+
+@app.command("set-budget")
+def set_budget(
+    team_id: TeamArgument,
+    amount: Annotated[str, typer.Argument(metavar="USD", help="Dollars a calendar month, or none.")],
+    timezone: Annotated[str, typer.Option("--timezone", help="Where its months begin.")] = "UTC",
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Limit what a team may spend in a month."""
+    with administration(config) as services:
+        budget = put_budget(services, "team", team_id, parse_limit(amount), timezone)
+    if as_json:
+        print_json(None if budget is None else budget_as_json(budget))
+    elif budget is None:
+        typer.echo(f"{team_id} has no budget now.")
+    else:
+        typer.echo(f"{team_id} may spend {format_usd(budget.limit_nusd)} USD a month ({budget.timezone}).")
+
+
+@app.command("show")
+def show(team_id: TeamArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show a team, where its budgets stand, and its keys."""
+    with administration(config) as services:
+        team = team_of(services, team_id)
+        budgets = services.directory.list_budgets(team_id)
+        keys = services.directory.list_keys(team_id)
+        states = _states(services, team_id)
+    if as_json:
+        values = [key_as_json(key, now_ms()) for key in keys]
+        print_json(team_as_json(team, budgets) | {"keys": values, "budgets": [state_as_json(s) for s in states]})
+        return
+    print_facts(_facts(team, budgets))
+    if states:
+        Console().print(budget_table(states))
+    print_table(
+        ("key", "name", "role", "state"), [(key.id, key.name, key.role, key_state(key, now_ms())) for key in keys]
+    )
+
+
+def _states(services: AdminServices, team_id: str) -> tuple[BudgetState, ...]:
+    try:
+        return budget_states(services, team_id, now())
+    except StoreUnavailable as error:
+        warn(str(error))
+        return ()
+
+
+def _facts(team: TeamInfo, budgets: tuple[Budget, ...]) -> list[tuple[str, str]]:
+    value = team_as_json(team, budgets)
+    return [("team", team.id), ("name", team.name), ("budget", _budget(value["budget"]))]
+
+
+def _row(team: dict[str, Any]) -> tuple[str, ...]:
+    return team["id"], team["name"], _budget(team["budget"]), team["created_at"][:10]
+
+
+def _budget(budget: dict[str, Any] | None) -> str:
+    return "none" if budget is None else f"{budget['limit_usd']} USD ({budget['timezone']})"

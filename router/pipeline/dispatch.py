@@ -15,18 +15,17 @@ from policies.routing import Choice
 from router.clock import Clock
 from router.errors import (
     UpstreamError,
-    UpstreamRateLimited,
     UpstreamRejected,
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from router.pipeline.circuit import Circuit
+from router.pipeline.circuit import Circuit, State
 from router.providers.base import Answer, Provider
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds. `first_token_s` covers everything up to the first byte of the body."""
+    """Seconds. `first_token_s` bounds the wait for a stream's first bytes, `total_s` the whole answer."""
 
     first_token_s: float
     total_s: float
@@ -36,6 +35,7 @@ class Timeouts:
 class Target:
     """One deployment as dispatch sees it."""
 
+    name: str
     provider: Provider
     circuit: Circuit
     timeouts: Timeouts
@@ -114,6 +114,10 @@ class Dispatcher:
         closed = [name for name, target in self._targets.items() if not target.circuit.admits(now_s)]
         return frozenset(closed) if closed else _NONE
 
+    def circuit_states(self) -> dict[str, State]:
+        now_s = self._clock.monotonic()
+        return {name: target.circuit.state(now_s) for name, target in self._targets.items()}
+
     async def call(self, chain: tuple[Choice, ...], body: dict[str, Any], *, stream: bool) -> Call:
         """The first answer that begins. Raises DispatchFailed where none does."""
         attempts: list[Attempt] = []
@@ -154,16 +158,16 @@ class Dispatcher:
         now_s = self._clock.monotonic()
         circuit.begin(now_s)
         deadline_s = now_s + target.timeouts.total_s
+        limit_s = target.timeouts.first_token_s if stream else target.timeouts.total_s
         try:
-            async with asyncio.timeout(target.timeouts.first_token_s):
+            async with asyncio.timeout(limit_s):
                 answer = await target.provider.open(body, stream=stream)
                 first = await _first(answer, stream)
         except TimeoutError:
             circuit.failed(self._clock.monotonic())
-            raise UpstreamTimeout(f"no answer within {target.timeouts.first_token_s:g} s") from None
-        except (UpstreamRejected, UpstreamRateLimited) as error:
-            # It is alive: the fault is the request's, or its own limit's, for which Retry-After speaks.
-            circuit.succeeded() if isinstance(error, UpstreamRejected) else circuit.failed(self._clock.monotonic())
+            raise UpstreamTimeout(f"{target.name} did not answer within {limit_s:g} s") from None
+        except UpstreamRejected:
+            circuit.succeeded()  # it is alive: the fault is the request's
             raise
         except UpstreamError:
             circuit.failed(self._clock.monotonic())

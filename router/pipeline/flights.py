@@ -11,22 +11,25 @@ class Flight:
     __slots__ = ("_landed", "waiting")
 
     def __init__(self) -> None:
-        self._landed: asyncio.Future[bool] | None = None
+        self._landed: asyncio.Future[None] | None = None
         self.waiting = 0
 
-    async def wait(self) -> bool:
-        """True once the answer is in the cache; False where there will be none."""
+    def awaited(self) -> bool:
+        return self.waiting > 0
+
+    async def wait(self) -> None:
+        """Returns when the flight has landed, however it went."""
         if self._landed is None:
             self._landed = asyncio.get_running_loop().create_future()
         self.waiting += 1
         try:
-            return await asyncio.shield(self._landed)
+            await asyncio.shield(self._landed)
         finally:
             self.waiting -= 1
 
-    def land(self, stored: bool) -> None:
+    def land(self) -> None:
         if self._landed is not None and not self._landed.done():
-            self._landed.set_result(stored)
+            self._landed.set_result(None)
 
 
 class Flights:
@@ -43,8 +46,8 @@ class Flights:
         flight = self._flights[cache_key] = Flight()
         return flight
 
-    def land(self, cache_key: str, flight: Flight, *, stored: bool) -> None:
-        """Whoever waits goes on: to the cache if `stored`, else each with a call of its own."""
+    def land(self, cache_key: str, flight: Flight) -> None:
+        """Whoever waits goes on: to the cache, or, where nothing was stored, each with a call of its own."""
         if self._flights.get(cache_key) is flight:
             del self._flights[cache_key]
-        flight.land(stored)
+        flight.land()

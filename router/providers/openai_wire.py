@@ -48,13 +48,19 @@ class OpenAIWireProvider:
             ClientBuilder()
             .connect_timeout(timedelta(seconds=endpoint.connect_s))
             .follow_redirects(False)
+            .gzip(False)
+            .brotli(False)
+            .zstd(False)
+            .deflate(False)
             .user_agent("parsimony")
             .default_headers(self._headers)
             .build()
         )
 
     async def open(self, body: dict[str, Any], *, stream: bool) -> OpenAIWireAnswer:
-        request = self._client.post(self._url).body_bytes(orjson.dumps(body)).build_streamed()
+        # Without a buffer limit the client reads ahead: no chunk would come before the answer is whole.
+        builder = self._client.post(self._url).body_bytes(orjson.dumps(body))
+        request = builder.streamed_read_buffer_limit(0 if stream else MAX_ANSWER_BYTES).build_streamed()
         try:
             response = await request.__aenter__()
         except PyreqwestError as error:

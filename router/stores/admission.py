@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -76,8 +75,8 @@ class AdmissionStore(Protocol):
         `record` is booked at the reserved amount should this process die. Raises StoreUnavailable.
         """
 
-    def settle(self, settlement: Settlement) -> Awaitable[None]:
-        """Books `settlement`, now or as soon as the store answers again; done when it is booked.
+    def settle(self, settlement: Settlement) -> None:
+        """Books `settlement`, now or as soon as the store answers again; settling twice changes nothing.
 
-        Need not be awaited. Settling the same request twice changes nothing.
+        Returns at once. Whatever is admitted afterwards sees it.
         """

@@ -35,7 +35,7 @@ class RedisAdmissionStore:
         self._connection = connection
         self._worker_id = worker_id
         self._pending_key = redis_keys.pending(worker_id)
-        self._unsettled: deque[tuple[Settlement, asyncio.Future[None]]] = deque()
+        self._unsettled: deque[Settlement] = deque()
         self._in_flight = 0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -77,10 +77,20 @@ class RedisAdmissionStore:
             return Refused(reply[1] - 1, int(reply[2]), int(reply[3]))
         raise StoreUnavailable("budget counters are being rebuilt from the ledger", retry_after_s=2)
 
-    def settle(self, settlement: Settlement) -> asyncio.Future[None]:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._send(settlement, done)
-        return done
+    def settle(self, settlement: Settlement) -> None:
+        try:
+            reply = self._connection.execute(
+                "EVALSHA", _SETTLE_SHA, 3 + len(settlement.counter_keys),
+                self._pending_key, redis_keys.SPEND_STREAM, settlement.cache_key or redis_keys.SPEND_STREAM,
+                *settlement.counter_keys,
+                settlement.request_id, settlement.cost_nusd, settlement.record,
+                "1" if settlement.admitted else "0", settlement.keep_seconds, settlement.answer,
+            )  # fmt: skip
+        except StoreUnavailable:
+            self._put_off(settlement)
+            return
+        self._in_flight += 1
+        reply.add_done_callback(lambda future: self._settled(future, settlement))
 
     async def drain(self, timeout_s: float) -> None:
         """Waits until every settlement is acknowledged, at most `timeout_s`."""
@@ -100,44 +110,24 @@ class RedisAdmissionStore:
             pass  # it lapses by itself
         await self._connection.close()
 
-    def _send(self, settlement: Settlement, done: asyncio.Future[None]) -> None:
-        try:
-            reply = self._connection.execute(
-                "EVALSHA", _SETTLE_SHA, 3 + len(settlement.counter_keys),
-                self._pending_key, redis_keys.SPEND_STREAM, settlement.cache_key or redis_keys.SPEND_STREAM,
-                *settlement.counter_keys,
-                settlement.request_id, settlement.cost_nusd, settlement.record,
-                "1" if settlement.admitted else "0", settlement.keep_seconds, settlement.answer,
-            )  # fmt: skip
-        except StoreUnavailable:
-            self._keep(settlement, done)
-            return
-        self._in_flight += 1
-        reply.add_done_callback(lambda future: self._settled(future, settlement, done))
-
-    def _settled(self, reply: asyncio.Future[int], settlement: Settlement, done: asyncio.Future[None]) -> None:
+    def _settled(self, reply: asyncio.Future[int], settlement: Settlement) -> None:
         self._in_flight -= 1
         if reply.cancelled() or reply.exception() is not None:
-            self._keep(settlement, done)
-            return
-        if not done.done():
-            done.set_result(None)
+            self._put_off(settlement)
 
-    def _keep(self, settlement: Settlement, done: asyncio.Future[None]) -> None:
+    def _put_off(self, settlement: Settlement) -> None:
         if len(self._unsettled) >= MAX_UNSETTLED:
             logger.error("too many unsettled requests; %s stays at its reservation", settlement.request_id)
-            if not done.done():
-                done.set_result(None)
             return
-        self._unsettled.append((settlement, done))
+        self._unsettled.append(settlement)
 
     async def _retry_settlements(self) -> None:
         while True:
             await asyncio.sleep(_RETRY_SECONDS)
             if self._connection.ready:
                 waiting, self._unsettled = self._unsettled, deque()
-                for settlement, done in waiting:
-                    self._send(settlement, done)
+                for settlement in waiting:
+                    self.settle(settlement)
 
     async def _keep_lease(self) -> None:
         while True:

@@ -10,29 +10,13 @@ import orjson
 import redis
 
 from policies.budget import Budget, BudgetState
-from policies.periods import Period, calendar_month
+from policies.periods import Period
 from policies.spend import SpendRecord
 from router.stores import redis_keys
-from router.stores.admission import BudgetCounter
+from router.stores.counters import counter_of, window_of
 from router.stores.redis_admission import SETTLE
 
 logger = logging.getLogger(__name__)
-
-GRACE_SECONDS = 40 * 86_400
-"""A counter outlives its window, for settlements that come late and for reports."""
-
-
-def window_of(budget: Budget, now: datetime) -> Period:
-    return calendar_month(now, budget.timezone)
-
-
-def counter_of(budget: Budget, period: Period) -> BudgetCounter:
-    return BudgetCounter(
-        key=redis_keys.budget_counter(budget.id, period.label),
-        limit_nusd=budget.limit_nusd,
-        expires_at_s=int(period.end.timestamp()) + GRACE_SECONDS,
-    )
-
 
 class RedisBudgets:
     """Everything about counters that need not be fast; through redis-py, synchronously."""

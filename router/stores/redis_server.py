@@ -6,14 +6,13 @@ of its own loses nothing.
 
 from __future__ import annotations
 
-import ctypes
+import hashlib
 import importlib.util
 import logging
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,25 +20,21 @@ from pathlib import Path
 import redis
 
 from router.errors import ConfigError, StoreUnavailable
+from router.processes import follow_parent
 
 logger = logging.getLogger(__name__)
 
 _START_SECONDS = 20
 _MAX_SOCKET_PATH = 100  # sockaddr_un holds 108 bytes on Linux, 104 on macOS
-_PR_SET_PDEATHSIG = 1
 
 
 class EmbeddedRedis:
-    """A redis-server of our own, with its data in `folder`. `start` it, then use `url`."""
+    """A redis-server of our own, with its data in `folder`. `start` it, then use `embedded_url(folder)`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
         self._process: subprocess.Popen[bytes] | None = None
-        self._socket, self._temporary = _socket_path(self._folder)
-
-    @property
-    def url(self) -> str:
-        return f"unix://{self._socket}"
+        self._socket = socket_path(self._folder)
 
     @property
     def running(self) -> bool:
@@ -47,11 +42,11 @@ class EmbeddedRedis:
 
     def start(self) -> None:
         """Starts the server and waits until it has loaded its data. Raises StoreUnavailable."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._socket.parent.mkdir(parents=True, exist_ok=True)
+        _own_folder(self._folder)
+        _own_folder(self._socket.parent)
         self._stop_orphan()
         self._process = subprocess.Popen(
-            [_binary(), "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, preexec_fn=_follow_parent
+            [_binary(), "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, preexec_fn=follow_parent
         )
         assert self._process.stdin is not None
         self._process.stdin.write(self._settings().encode())
@@ -65,8 +60,8 @@ class EmbeddedRedis:
             self._process.wait()
             self._process = None
         self._socket.unlink(missing_ok=True)
-        if self._temporary:
-            shutil.rmtree(self._socket.parent, ignore_errors=True)
+        if self._socket.parent != self._folder:
+            self._socket.parent.rmdir()
 
     def _settings(self) -> str:
         return "\n".join(
@@ -125,15 +120,22 @@ def _binary() -> str:
     return found
 
 
-def _socket_path(folder: Path) -> tuple[Path, bool]:
-    path = folder / "redis.sock"
+def socket_path(folder: Path) -> Path:
+    """Where the embedded server of `folder` listens: inside, or, where that path is too long for a
+    socket, in a folder of this user's own under the system's temporary one."""
+    path = folder.resolve() / "redis.sock"
     if len(os.fsencode(path)) <= _MAX_SOCKET_PATH:
-        return path, False
-    return Path(tempfile.mkdtemp(prefix="parsimony-")) / "redis.sock", True
+        return path
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"parsimony-{os.getuid()}-{digest}" / "redis.sock"
 
 
-def _follow_parent() -> None:
-    """Runs in the child: a new process group, so that Ctrl-C reaches us alone, and death with the parent."""
-    os.setpgrp()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def embedded_url(folder: Path) -> str:
+    return f"unix://{socket_path(folder)}"
+
+
+def _own_folder(folder: Path) -> None:
+    """Makes `folder`, for this user alone. Raises ConfigError where somebody else made it before."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if folder.stat().st_uid != os.getuid():
+        raise ConfigError(f"{folder} belongs to another user; choose another data_dir")

@@ -1,0 +1,134 @@
+"""The hot endpoint as plain ASGI: body in, pipeline, answer out. FastAPI serves the rest.
+
+A router, middleware and a model of the body would cost more than everything the pipeline does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from router.errors import ParsimonyError, RequestTooLarge, ShuttingDown
+from router.openai.errors import error_body, error_headers
+from router.pipeline.chat import ChatPipeline, Incoming
+from router.pipeline.reply import Headers
+
+logger = logging.getLogger(__name__)
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class ClientGone(Exception):
+    """The client went away before its request was whole."""
+
+
+class AsgiReply:
+    """`Reply` over ASGI: the head leaves with the first bytes, with their length where they are all."""
+
+    __slots__ = ("_head", "_send", "gone", "keep_going", "started")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._head: tuple[int, Headers] | None = None
+        self.started = False
+        self.gone = False
+        self.keep_going: Callable[[], bool] | None = None
+
+    async def start(self, status: int, headers: Headers) -> None:
+        self._head = (status, headers)
+
+    async def send(self, data: bytes, *, last: bool = False) -> None:
+        if self.gone:
+            return
+        if self._head is not None:
+            status, headers = self._head
+            self._head = None
+            self.started = True
+            if last:
+                headers.append((b"content-length", b"%d" % len(data)))
+            await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+
+
+async def chat_completions(
+    pipeline: ChatPipeline, max_body_bytes: int, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """POST /v1/chat/completions."""
+    reply = AsgiReply(send)
+    try:
+        raw = await read_body(receive, max_body_bytes)
+        incoming = _incoming(scope["headers"], raw)
+        watch = asyncio.ensure_future(_watch(receive, reply, asyncio.current_task()))
+        try:
+            await pipeline.answer(incoming, reply)
+        finally:
+            watch.cancel()
+    except ClientGone:
+        return
+    except ParsimonyError as error:
+        await send_error(send, error, reply)
+    except asyncio.CancelledError:
+        if not reply.gone:  # the server is stopping: the client is still there
+            await send_error(send, ShuttingDown("The server is shutting down.", retry_after_s=1), reply)
+            raise
+    except Exception:  # the border to the client: whatever went wrong, it gets an answer
+        logger.exception("a request failed")
+        await send_error(send, ParsimonyError("Something went wrong here; the log says what."), reply)
+
+
+async def _watch(receive: Receive, reply: AsgiReply, task: asyncio.Task[Any] | None) -> None:
+    """Waits for the client to leave; then cancels the request, unless somebody else wants its answer."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    reply.gone = True
+    if task is not None and not (reply.keep_going is not None and reply.keep_going()):
+        task.cancel()
+
+
+async def read_body(receive: Receive, limit_bytes: int) -> bytes:
+    """Raises RequestTooLarge and ClientGone."""
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body"):
+        body: bytes = message.get("body", b"")
+        if len(body) <= limit_bytes:
+            return body
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit_bytes:
+            raise RequestTooLarge(f"The body has more than the {limit_bytes} bytes that are allowed.")
+        parts.append(part)
+        if not message.get("more_body"):
+            return b"".join(parts)
+        message = await receive()
+
+
+async def send_error(send: Send, error: ParsimonyError, reply: AsgiReply | None = None) -> None:
+    """Answers with `error`, if nothing has been answered yet and somebody is there to read it."""
+    if reply is not None and (reply.gone or reply.started):
+        return
+    body = error_body(error)
+    headers = [*error_headers(error), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _incoming(headers: list[tuple[bytes, bytes]], raw: bytes) -> Incoming:
+    authorization: bytes | None = None
+    cache_control = b""
+    for name, value in headers:
+        if name == b"authorization":
+            authorization = value
+        elif name == b"cache-control":
+            cache_control = value.lower()
+    if not cache_control:
+        return Incoming(raw, authorization)
+    return Incoming(raw, authorization, no_cache=b"no-cache" in cache_control, no_store=b"no-store" in cache_control)

@@ -1,0 +1,62 @@
+"""GET /health/live, /health/ready and /metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+
+from router.pipeline.dispatch import Dispatcher
+from router.stores.redis_admission import RedisAdmissionStore
+from router.telemetry import Telemetry
+
+SQL_TIMEOUT_SECONDS = 2
+
+
+def health_router(
+    admission: RedisAdmissionStore, dispatcher: Dispatcher, ping_sql: Callable[[], None], telemetry: Telemetry
+) -> APIRouter:
+    router = APIRouter(tags=["health"])
+
+    @router.get("/health/live")
+    async def live() -> dict[str, str]:
+        """The process runs and answers."""
+        return {"status": "ok"}
+
+    @router.get("/health/ready")
+    async def ready() -> JSONResponse:
+        """Whether requests can be served; says which store or upstream is missing."""
+        sql = await _sql_state(ping_sql)
+        circuits = dispatcher.circuit_states()
+        open_circuits = [name for name, state in circuits.items() if state == "open"]
+        checks: dict[str, Any] = {
+            "redis": "ok" if admission.ready else "cannot be reached",
+            "sql": sql,
+            "upstreams": {name: "ok" if state == "closed" else f"circuit {state}" for name, state in circuits.items()},
+        }
+        is_ready = admission.ready and sql == "ok" and len(open_circuits) < len(circuits)
+        status = "ready" if is_ready else "not ready"
+        return JSONResponse({"status": status, "checks": checks}, status_code=200 if is_ready else 503)
+
+    @router.get("/metrics")
+    async def metrics() -> Response:
+        telemetry.unsettled.set(admission.unsettled)
+        for name, state in dispatcher.circuit_states().items():
+            telemetry.circuits.labels(name).set(state == "open")
+        return Response(telemetry.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return router
+
+
+async def _sql_state(ping_sql: Callable[[], None]) -> str:
+    try:
+        async with asyncio.timeout(SQL_TIMEOUT_SECONDS):
+            await asyncio.to_thread(ping_sql)
+    except TimeoutError:
+        return "does not answer in time"
+    except Exception as error:  # the border of the check: whatever is wrong, it says so
+        return f"cannot be used: {error}"
+    return "ok"

@@ -1,0 +1,87 @@
+"""The ASGI application: the hot endpoint by hand, everything else through FastAPI."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from sqlalchemy import text
+from starlette.exceptions import HTTPException
+
+from router.api.admin import admin_router
+from router.api.asgi import Receive, Scope, Send, chat_completions, send_error
+from router.api.health import health_router
+from router.api.models import models_router
+from router.errors import AdminRequired, InvalidRequest, ParsimonyError
+from router.openai.errors import error_body, error_headers
+from router.services import Services
+from router.stores.base import Principal
+
+HOT_PATH = "/v1/chat/completions"
+
+
+class Application:
+    """Dispatches between the hot endpoint and `rest`, a FastAPI app with OpenAPI documentation."""
+
+    def __init__(self, services: Services) -> None:
+        self._pipeline = services.pipeline
+        self._max_body_bytes = services.config.server.max_body_bytes
+        self.rest = _rest(services)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == HOT_PATH:
+            if scope["method"] == "POST":
+                await chat_completions(self._pipeline, self._max_body_bytes, scope, receive, send)
+            else:
+                await send_error(send, InvalidRequest(f"Use POST for {HOT_PATH}; found {scope['method']}."))
+            return
+        await self.rest(scope, receive, send)
+
+
+def create_app(services: Services) -> Application:
+    return Application(services)
+
+
+def _rest(services: Services) -> FastAPI:
+    app = FastAPI(title="Parsimony", version="0.1.0", docs_url="/docs", redoc_url=None)
+
+    async def authenticated(request: Request) -> Principal:
+        header = request.headers.get("authorization")
+        return await services.authenticator.authenticate(header.encode() if header else None)
+
+    async def require_admin(request: Request) -> Principal:
+        principal = await authenticated(request)
+        if principal.role != "admin":
+            raise AdminRequired("This needs an admin key.")
+        return principal
+
+    def ping_sql() -> None:
+        with services.admin.engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+
+    app.include_router(models_router(services.models, authenticated))
+    app.include_router(health_router(services.admission, services.dispatcher, ping_sql, services.telemetry))
+    app.include_router(admin_router(services.admin, require_admin))
+    app.add_exception_handler(ParsimonyError, _render)
+    app.add_exception_handler(HTTPException, _render_http)
+    app.add_exception_handler(RequestValidationError, _render_validation)
+    return app
+
+
+async def _render(_: Request, error: Any) -> Response:
+    headers = {name.decode(): value.decode() for name, value in error_headers(error)}
+    return Response(error_body(error), status_code=error.status, headers=headers)
+
+
+async def _render_http(request: Request, error: Any) -> Response:
+    problem = InvalidRequest(f"{error.detail}: {request.method} {request.url.path}")
+    problem.status = error.status_code
+    return await _render(request, problem)
+
+
+async def _render_validation(request: Request, error: Any) -> Response:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"][1:])
+    return await _render(request, InvalidRequest(f"{where or 'the request'}: {first['msg']}", param=where or None))

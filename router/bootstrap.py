@@ -1,0 +1,247 @@
+"""Configuration -> Services: the one place that chooses concrete classes."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import redis
+
+from classifiers import registry
+from policies.baseline import Baseline
+from policies.catalog import Deployment
+from router.clock import SYSTEM_CLOCK, Clock
+from router.config import Config, DeploymentConfig, load_config
+from router.errors import ConfigError
+from router.pipeline.accounts import Accountant
+from router.pipeline.authenticate import Authenticator
+from router.pipeline.chat import CachePolicy, ChatPipeline
+from router.pipeline.circuit import Circuit
+from router.pipeline.decide import Decider
+from router.pipeline.dispatch import Dispatcher, RetryPolicy, Target, Timeouts
+from router.pipeline.models import Alias, Models
+from router.pipeline.respond import Responder
+from router.prices import PriceBook, load_prices
+from router.providers.base import Provider
+from router.providers.litellm_provider import LiteLLMEndpoint, LiteLLMProvider
+from router.providers.openai_wire import Endpoint, OpenAIWireProvider
+from router.stores.redis_admission import ADMIT, SETTLE, RedisAdmissionStore
+from router.services import AdminServices, Services
+from router.stores.redis_budgets import RedisBudgets
+from router.stores.redis_connection import RedisConnection
+from router.stores.redis_server import embedded_url
+from router.stores.sql_directory import SqlDirectory
+from router.stores.sql_engine import create_ledger_engine
+from router.stores.sql_ledger import SqlLedger
+from router.telemetry import Telemetry
+from router.tokenizers import TokenCounter
+
+SIMULATED_KEY = "simulated"
+
+
+@dataclass(frozen=True, slots=True)
+class Lineup:
+    """Which configured deployments serve, and why the others do not.
+
+    Either all are real or all are simulated: mixing them would pass invented answers off as real ones.
+    """
+
+    active: tuple[DeploymentConfig, ...]
+    disabled: tuple[tuple[str, str], ...]
+    simulated: bool
+
+
+def line_up(config: Config, environ: Mapping[str, str] = os.environ) -> Lineup:
+    """Raises ConfigError where `simulate: never` leaves nothing to serve with."""
+    gaps = {deployment.name: deployment.missing(environ) for deployment in config.deployments}
+    disabled = tuple((name, gap) for name, gap in gaps.items() if gap is not None)
+    active = tuple(deployment for deployment in config.deployments if gaps[deployment.name] is None)
+    # A reachable base URL without a key proves nothing: only what was configured from outside counts as real.
+    real = [deployment for deployment in active if deployment.provider != "simulated"]
+    if config.simulate == "always" or (not real and config.simulate == "auto"):
+        return Lineup(config.deployments, (), simulated=True)
+    if not real:
+        missing = "; ".join(f"{name}: {gap}" for name, gap in disabled)
+        raise ConfigError(f"no deployment can be used, and simulate is 'never': {missing}")
+    return Lineup(tuple(real), disabled, simulated=False)
+
+
+def redis_url(config: Config) -> str:
+    return config.redis.url or embedded_url(config.data_dir / "redis")
+
+
+def sql_url(config: Config) -> str:
+    return config.sql.url or f"sqlite:///{(config.data_dir / 'ledger.sqlite').resolve()}"
+
+
+def redis_client(config: Config) -> redis.Redis:
+    """redis-py, for everything off the hot path."""
+    timeout_s = config.redis.timeout_seconds
+    return redis.Redis.from_url(redis_url(config), socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+
+
+def admin_services(config: Config) -> AdminServices:
+    engine = create_ledger_engine(sql_url(config))
+    return AdminServices(
+        config=config,
+        engine=engine,
+        directory=SqlDirectory(engine),
+        ledger=SqlLedger(engine),
+        budgets=RedisBudgets(redis_client(config)),
+        baseline_deployments=tuple(d.name for d in config.deployments if d.price == config.baseline),
+    )
+
+
+def open_admin(config_path: Path) -> AdminServices:
+    """For the command line: works beside a running server, or without one."""
+    return admin_services(load_config(config_path))
+
+
+def rebuild_counters(admin: AdminServices, now: datetime) -> None:
+    """Takes the budget counters from the ledger, for a Redis that is new or lost its data."""
+    budgets = admin.directory.list_budgets()
+    admin.budgets.rebuild(budgets, admin.spent_in, now)
+
+
+@asynccontextmanager
+async def open_services(
+    config: Config, *, simulated_url: str | None, worker_id: str | None = None, clock: Clock = SYSTEM_CLOCK
+) -> AsyncIterator[Services]:
+    """A worker's services; on leaving, settlements are flushed. Raises ConfigError and StoreUnavailable.
+
+    `simulated_url` is where the simulated models listen, None where real ones serve.
+    """
+    lineup = line_up(config)
+    prices = load_prices(config.prices)
+    deployments = {d.name: _deployment(d, prices, lineup.simulated) for d in lineup.active}
+    admin = admin_services(config)
+    connection = await RedisConnection.open(
+        redis_url(config), timeout_s=config.redis.timeout_seconds, scripts=(ADMIT, SETTLE)
+    )
+    admission = RedisAdmissionStore(connection, worker_id or secrets.token_hex(8))
+    await admission.start()
+    targets = {d.name: _target(d, deployments[d.name], config, simulated_url) for d in lineup.active}
+    services = _services(config, clock, prices, deployments, admin, admission, targets, lineup.simulated)
+    try:
+        yield services
+    finally:
+        await admission.drain(config.server.drain_seconds)
+        await admission.close()
+        for target in targets.values():
+            await target.provider.close()
+        admin.engine.dispose()
+
+
+def _services(
+    config: Config,
+    clock: Clock,
+    prices: PriceBook,
+    deployments: Mapping[str, Deployment],
+    admin: AdminServices,
+    admission: RedisAdmissionStore,
+    targets: Mapping[str, Target],
+    simulated: bool,
+) -> Services:
+    models = Models(_aliases(config, deployments), deployments)
+    telemetry = Telemetry(config.logging.requests)
+    accountant = _accountant(config, prices, deployments)
+    retries = config.retries
+    dispatcher = Dispatcher(
+        targets, RetryPolicy(retries.max_attempts, retries.base_seconds, retries.max_seconds), clock
+    )
+    authenticator = Authenticator(admin.directory.principal_by_hash, clock)
+    pipeline = ChatPipeline(
+        authenticator=authenticator,
+        decider=Decider(models, registry.create(config.classifier.name), dispatcher.unavailable),
+        dispatcher=dispatcher,
+        responder=Responder(accountant, targets, clock, config.cache.max_entry_bytes),
+        accountant=accountant,
+        admission=admission,
+        cache=_cache_policy(config),
+        telemetry=telemetry,
+        clock=clock,
+        new_request_id=new_request_id,
+    )
+    return Services(config, pipeline, authenticator, models, dispatcher, admission, telemetry, admin, simulated)
+
+
+def new_request_id() -> str:
+    return "chatcmpl-" + os.urandom(12).hex()
+
+
+def _cache_policy(config: Config) -> CachePolicy:
+    cache = config.cache
+    return CachePolicy(
+        enabled=cache.enabled,
+        per_team=cache.scope == "team",
+        ttl_seconds=cache.ttl_seconds,
+        max_entry_bytes=cache.max_entry_bytes,
+        max_temperature=cache.max_temperature,
+    )
+
+
+def _accountant(config: Config, prices: PriceBook, deployments: Mapping[str, Deployment]) -> Accountant:
+    info = prices.model(config.baseline)
+    names = {info.tokenizer, *(deployment.tokenizer for deployment in deployments.values())}
+    counters = {name: TokenCounter(name) for name in names}
+    return Accountant(Baseline(config.baseline, info.prices, info.tokenizer), counters)
+
+
+def _aliases(config: Config, deployments: Mapping[str, Deployment]) -> dict[str, Alias]:
+    aliases = {}
+    for name, settings in config.aliases.items():
+        wanted = settings.deployments or tuple(deployments)
+        candidates = tuple(deployments[wanted_name] for wanted_name in wanted if wanted_name in deployments)
+        if not candidates:
+            raise ConfigError(f"aliases.{name}: none of its deployments can be used: {', '.join(wanted)}")
+        aliases[name] = Alias(
+            name, candidates, settings.moderate_from, settings.complex_from, settings.max_fallbacks
+        )
+    return aliases
+
+
+def _deployment(settings: DeploymentConfig, prices: PriceBook, simulated: bool) -> Deployment:
+    info = prices.model(settings.price)
+    return Deployment(
+        name=settings.name,
+        provider_name=settings.provider_name,
+        model=settings.price if simulated else settings.model,
+        tier=settings.tier,
+        context_window=settings.context_window or info.context_window,
+        max_output_tokens=settings.max_output_tokens or info.max_output_tokens,
+        capabilities=info.capabilities if settings.capabilities is None else settings.capabilities,
+        prices=info.prices,
+        tokenizer=info.tokenizer,
+        simulated=simulated,
+    )
+
+
+def _target(settings: DeploymentConfig, deployment: Deployment, config: Config, simulated_url: str | None) -> Target:
+    timeouts = settings.timeouts
+    return Target(
+        name=settings.name,
+        provider=_provider(settings, simulated_url),
+        circuit=Circuit(config.breaker.failures, config.breaker.open_seconds),
+        timeouts=Timeouts(timeouts.first_token_seconds, timeouts.total_seconds),
+        model=deployment.model,
+        stream_usage=settings.stream_usage,
+    )
+
+
+def _provider(settings: DeploymentConfig, simulated_url: str | None) -> Provider:
+    timeouts = settings.timeouts
+    if simulated_url is not None:
+        return OpenAIWireProvider(Endpoint(settings.name, simulated_url, SIMULATED_KEY, timeouts.connect_seconds))
+    api_key = os.environ.get(settings.api_key_env) if settings.api_key_env else None
+    base_url = settings.resolved_base_url(os.environ)
+    if settings.provider == "litellm":
+        return LiteLLMProvider(
+            LiteLLMEndpoint(settings.name, api_key, base_url, timeouts.connect_seconds, timeouts.total_seconds)
+        )
+    assert base_url is not None  # line_up left out what has none
+    return OpenAIWireProvider(Endpoint(settings.name, base_url, api_key, timeouts.connect_seconds))

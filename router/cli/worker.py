@@ -1,0 +1,76 @@
+"""`python -m router.cli.worker`: one worker, started by `parsimony serve` on a listening socket."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+
+from router.app import create_app
+from router.bootstrap import open_services
+from router.config import Config, load_config
+from router.errors import ConfigError, StoreUnavailable
+from router.telemetry import configure_logging
+
+logger = logging.getLogger(__name__)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn raises the signal again once it has stopped, which would end the process before
+    settlements are flushed; here the worker's own handler only asks it to stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _serve(config: Config, listener: socket.socket, simulated_url: str | None) -> None:
+    async with open_services(config, simulated_url=simulated_url) as services:
+        server = _Server(
+            uvicorn.Config(
+                create_app(services),
+                http="httptools",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                date_header=False,
+                backlog=2048,
+                timeout_graceful_shutdown=int(config.server.drain_seconds),
+            )
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, setattr, server, "should_exit", True)
+        # What start-up made stays: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        await server.serve(sockets=[listener])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="router.cli.worker")
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--simulated-url")
+    arguments = parser.parse_args()
+    config = load_config(arguments.config)
+    configure_logging(config.logging.format, config.logging.level)
+    loop_factory = uvicorn.Config("", loop="uvloop").get_loop_factory()
+    try:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(_serve(config, socket.socket(fileno=arguments.fd), arguments.simulated_url))
+    except (ConfigError, StoreUnavailable) as error:
+        sys.exit(f"parsimony: {error}")
+
+
+if __name__ == "__main__":
+    main()

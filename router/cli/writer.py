@@ -1,0 +1,69 @@
+"""`python -m router.cli.writer`: moves settled spend to SQL, and books what dead workers left behind."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+
+import redis
+
+from router.bootstrap import admin_services, rebuild_counters, redis_client
+from router.clock import SYSTEM_CLOCK
+from router.config import Config, load_config
+from router.errors import ConfigError, StoreUnavailable
+from router.services import AdminServices
+from router.stores import redis_keys
+from router.stores.ledger_writer import LedgerWriter
+from router.stores.redis_budgets import Janitor
+from router.stores.redis_admission import LEASE_SECONDS
+from router.telemetry import configure_logging
+
+logger = logging.getLogger(__name__)
+
+_ROUND_SECONDS = 1.0
+
+
+def _keep_house(config: Config, admin: AdminServices, stop: threading.Event) -> None:
+    """Sweeps and rebuilds until `stop`. After an outage of Redis, workers get time to renew their leases first."""
+    janitor = Janitor(redis_client(config))
+    quiet_until_s = 0.0
+    while not stop.wait(_ROUND_SECONDS):
+        try:
+            if not admin.budgets.whole():
+                rebuild_counters(admin, SYSTEM_CLOCK.now())
+            if SYSTEM_CLOCK.monotonic() >= quiet_until_s:
+                janitor.sweep()
+        except (redis.RedisError, StoreUnavailable) as error:
+            logger.warning("the stores cannot be reached: %s", error)
+            quiet_until_s = SYSTEM_CLOCK.monotonic() + LEASE_SECONDS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="router.cli.writer")
+    parser.add_argument("--config", type=Path, required=True)
+    config = load_config(parser.parse_args().config)
+    configure_logging(config.logging.format, config.logging.level)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        admin = admin_services(config)
+        consumer = f"{socket.gethostname()}-{os.getpid()}"
+        writer = LedgerWriter(redis_client(config), admin.ledger, redis_keys.SPEND_STREAM, consumer=consumer)
+        thread = threading.Thread(target=writer.run, args=(stop,), name="ledger-writer")
+        thread.start()
+        _keep_house(config, admin, stop)
+        thread.join()
+        writer.drain()
+    except (ConfigError, StoreUnavailable) as error:
+        sys.exit(f"parsimony: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""What a request came to: its usage, its cost, its counterfactual, its record. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any
+
+from classifiers.base import Classification, Tier
+from policies.baseline import Baseline, Counterfactual, counterfactual
+from policies.pricing import cost_nusd
+from policies.routing import Choice, Reason, RouteDecision
+from policies.spend import SpendRecord, Status, UsageSource
+from policies.usage import NO_USAGE, TokenUsage
+from router.openai.requests import ChatRequest
+from router.openai.responses import AnswerFacts
+from router.pipeline.cached import CachedAnswer
+from router.pipeline.dispatch import Attempt
+from router.stores.base import Principal
+from router.tokenizers import TokenCounter
+
+NOTHING_FORGONE = Counterfactual(input_tokens=0, output_tokens=0, cost_nusd=0, basis="no answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A request that passed the door, and what was decided for it."""
+
+    request_id: str
+    started_s: float
+    """On the monotonic clock; `started_at_ms` is the same moment in Unix time."""
+    started_at_ms: int
+    principal: Principal
+    request: ChatRequest
+    classification: Classification | None
+    tier: Tier | None
+    decision: RouteDecision
+    amounts_nusd: tuple[int, ...]
+    """What to try to reserve, dearest first."""
+    worst_nusd: tuple[int, ...]
+    """The most that each choice of the chain can cost."""
+    cacheable: bool
+    day: date
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What the provider's answer cost, and what the baseline's would have."""
+
+    usage: TokenUsage
+    usage_source: UsageSource
+    cost_nusd: int
+    baseline: Counterfactual
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How it ended. `choice` is None where no provider answered."""
+
+    status: Status
+    reason: Reason
+    cache_hit: bool = False
+    choice: Choice | None = None
+    charge: Charge | None = None
+    answer: AnswerFacts | None = None
+    attempts: tuple[Attempt, ...] = ()
+    error_code: str | None = None
+    first_token_s: float | None = None
+    """When the first bytes of the answer came, on the monotonic clock."""
+
+
+class Accountant:
+    """Counts tokens where the provider did not, and prices both sides."""
+
+    def __init__(self, baseline: Baseline, counters: dict[str | None, TokenCounter]) -> None:
+        self._baseline = baseline
+        self._counters = counters
+        self._baseline_counter = counters[baseline.tokenizer]
+
+    @property
+    def baseline_model(self) -> str:
+        return self._baseline.model
+
+    def charge(self, accepted: Accepted, choice: Choice, answer: AnswerFacts) -> Charge:
+        """The cost of an answer, whole or as far as it came."""
+        usage, source = answer.usage, "provider"
+        if usage is None:
+            usage, source = self._counted(accepted.request, choice, answer.output_text), "counted"
+        return Charge(
+            usage=usage,
+            usage_source=source,
+            cost_nusd=cost_nusd(usage, choice.price),
+            baseline=self._counterfactual(accepted, choice, answer.output_text, usage),
+        )
+
+    def _counted(self, request: ChatRequest, choice: Choice, output_text: str) -> TokenUsage:
+        # Where a model's own tokenizer is not at hand, the baseline's is nearer the truth than an estimate.
+        counter = self._counters.get(choice.deployment.tokenizer) or self._baseline_counter
+        return TokenUsage(_input_tokens(counter, request), counter.count_text(output_text))
+
+    def _counterfactual(
+        self, accepted: Accepted, choice: Choice, output_text: str, usage: TokenUsage
+    ) -> Counterfactual:
+        if choice.deployment.prices.model == self._baseline.model:
+            input_tokens, output_tokens = usage.input_tokens, usage.output_tokens
+        else:
+            counter = self._baseline_counter
+            input_tokens, output_tokens = _input_tokens(counter, accepted.request), counter.count_text(output_text)
+        return counterfactual(self._baseline, input_tokens, output_tokens, accepted.day)
+
+    def record(
+        self, accepted: Accepted, outcome: Outcome, *, now_s: float, reserved_nusd: int = 0
+    ) -> SpendRecord:
+        choice, charge, answer = outcome.choice, outcome.charge, outcome.answer
+        usage = charge.usage if charge else NO_USAGE
+        forgone = charge.baseline if charge else NOTHING_FORGONE
+        deployment = choice.deployment if choice else None
+        classification = accepted.classification
+        return SpendRecord(
+            request_id=accepted.request_id,
+            started_at_ms=accepted.started_at_ms,
+            duration_ms=_ms(now_s - accepted.started_s),
+            first_token_ms=None if outcome.first_token_s is None else _ms(outcome.first_token_s - accepted.started_s),
+            team_id=accepted.principal.team_id,
+            key_id=accepted.principal.key_id,
+            alias=accepted.request.model,
+            deployment=deployment.name if deployment else None,
+            provider_name=deployment.provider_name if deployment else None,
+            request_model=deployment.model if deployment else None,
+            response_model=answer.response_model if answer else None,
+            reason=outcome.reason,
+            tier=accepted.tier,
+            score=classification.score if classification else None,
+            classifier=classification.classifier if classification else None,
+            status=outcome.status,
+            error_code=outcome.error_code,
+            cache="hit" if outcome.cache_hit else "miss" if accepted.cacheable else "off",
+            stream=accepted.request.stream,
+            attempts=len(outcome.attempts),
+            finish_reasons=answer.finish_reasons if answer else "",
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cached_input_tokens=usage.cached_input_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            usage_source=charge.usage_source if charge else "none",
+            cost_nusd=charge.cost_nusd if charge else 0,
+            reserved_nusd=reserved_nusd,
+            price_effective_from=choice.price.effective_from.isoformat() if choice and charge else None,
+            baseline_model=self._baseline.model,
+            baseline_input_tokens=forgone.input_tokens,
+            baseline_output_tokens=forgone.output_tokens,
+            baseline_cost_nusd=forgone.cost_nusd,
+            simulated=bool(deployment and deployment.simulated),
+            detail=_detail(accepted, outcome),
+        )
+
+    def hit_record(self, accepted: Accepted, cached: CachedAnswer, *, now_s: float) -> SpendRecord:
+        """A repeat: no cost, the counterfactual of the answer it repeats, the tokens it was spared."""
+        return replace(
+            self.record(accepted, Outcome("ok", "cache", cache_hit=True), now_s=now_s),
+            deployment=cached.deployment,
+            response_model=cached.response_model,
+            finish_reasons=cached.finish_reasons,
+            input_tokens=cached.input_tokens,
+            output_tokens=cached.output_tokens,
+            usage_source="cache",
+            baseline_input_tokens=cached.baseline_input_tokens,
+            baseline_output_tokens=cached.baseline_output_tokens,
+            baseline_cost_nusd=cached.baseline_cost_nusd,
+            simulated=cached.simulated,
+        )
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _input_tokens(counter: TokenCounter, request: ChatRequest) -> int:
+    return counter.count_messages(request.messages, request.body.get("tools"))
+
+
+def _detail(accepted: Accepted, outcome: Outcome) -> dict[str, Any]:
+    """What `parsimony explain` tells beyond the columns."""
+    detail: dict[str, Any] = {
+        "chain": [
+            [choice.deployment.name, choice.expected_cost_nusd, worst]
+            for choice, worst in zip(accepted.decision.chain, accepted.worst_nusd, strict=True)
+        ]
+    }
+    if accepted.decision.passed_over:
+        detail["passed_over"] = accepted.decision.passed_over
+    if accepted.classification is not None:
+        detail["signals"] = accepted.classification.signals
+    if len(outcome.attempts) > 1 or outcome.status == "error":
+        detail["attempts"] = [attempt.to_json() for attempt in outcome.attempts]
+    return detail

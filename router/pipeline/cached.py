@@ -1,0 +1,48 @@
+"""A stored answer: one line of facts, then the bytes that the client got."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from policies.spend import SpendRecord
+from router.openai.responses import our_id_fragment
+
+
+@dataclass(frozen=True, slots=True)
+class CachedAnswer:
+    """What a repeat needs: the body, and what the answer it repeats was and was worth.
+
+    `request_id` is the id under which `body` was first sent.
+    """
+
+    request_id: str
+    deployment: str | None
+    response_model: str | None
+    finish_reasons: str
+    input_tokens: int
+    output_tokens: int
+    baseline_input_tokens: int
+    baseline_output_tokens: int
+    baseline_cost_nusd: int
+    simulated: bool
+    body: bytes
+
+    def body_for(self, request_id: str) -> bytes:
+        """The answer under the id of the request that repeats the question."""
+        return self.body.replace(our_id_fragment(self.request_id), our_id_fragment(request_id))
+
+
+_FACTS = tuple(name for name in CachedAnswer.__slots__ if name != "body")
+
+
+def pack(record: SpendRecord, body: bytes) -> bytes:
+    facts: dict[str, Any] = {name: getattr(record, name) for name in _FACTS}
+    return orjson.dumps(facts) + b"\n" + body
+
+
+def unpack(entry: bytes) -> CachedAnswer:
+    facts, _, body = entry.partition(b"\n")
+    return CachedAnswer(**orjson.loads(facts), body=body)

@@ -1,0 +1,277 @@
+"""One chat request, from the raw body to the settled record: the straight line."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import orjson
+
+from policies.money import format_usd
+from policies.routing import within_budget
+from policies.spend import SpendRecord
+from router.clock import Clock
+from router.errors import BudgetExhausted, ParsimonyError, StoreUnavailable
+from router.openai.requests import ChatRequest, canonical_digest, parse_chat_request
+from router.pipeline import headers
+from router.pipeline.accounts import Accepted, Accountant, Outcome
+from router.pipeline.authenticate import Authenticator
+from router.pipeline.cached import pack, unpack
+from router.pipeline.decide import Decider
+from router.pipeline.dispatch import DispatchFailed, Dispatcher
+from router.pipeline.flights import Flight, Flights
+from router.pipeline.reply import Reply
+from router.pipeline.reserve import BudgetWindows, plans, seconds_left
+from router.pipeline.respond import Responder, Served
+from router.stores import redis_keys
+from router.stores.admission import Admission, AdmissionStore, Admitted, BudgetCounter, CacheHit, Refused, Settlement
+from router.stores.base import Principal
+from router.telemetry import Telemetry
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """What the HTTP layer hands over. `no_cache`: answer afresh; `no_store`: and keep nothing, either."""
+
+    raw: bytes
+    authorization: bytes | None
+    no_cache: bool = False
+    no_store: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CachePolicy:
+    """Which answers are kept, for whom, how long; sizes in bytes."""
+
+    enabled: bool
+    per_team: bool
+    ttl_seconds: int
+    max_entry_bytes: int
+    max_temperature: float
+
+    def admits(self, request: ChatRequest) -> bool:
+        return self.enabled and (request.temperature is None or request.temperature <= self.max_temperature)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What admission gave: the request with the chain that the budgets carry, and what they hold for it."""
+
+    accepted: Accepted
+    counters: tuple[BudgetCounter, ...]
+    amount_nusd: int
+
+
+class ChatPipeline:
+    def __init__(
+        self,
+        *,
+        authenticator: Authenticator,
+        decider: Decider,
+        dispatcher: Dispatcher,
+        responder: Responder,
+        accountant: Accountant,
+        admission: AdmissionStore,
+        cache: CachePolicy,
+        telemetry: Telemetry,
+        clock: Clock,
+        new_request_id: Callable[[], str],
+    ) -> None:
+        self._authenticator = authenticator
+        self._decider = decider
+        self._dispatcher = dispatcher
+        self._responder = responder
+        self._accountant = accountant
+        self._admission = admission
+        self._cache = cache
+        self._telemetry = telemetry
+        self._clock = clock
+        self._new_request_id = new_request_id
+        self._flights = Flights()
+        self._windows = BudgetWindows()
+
+    async def answer(self, incoming: Incoming, reply: Reply) -> None:
+        """Answers on `reply`. Raises ParsimonyError where nothing has been sent yet."""
+        started_s = self._clock.monotonic()
+        principal = await self._authenticator.authenticate(incoming.authorization)
+        request = parse_chat_request(incoming.raw)
+        accepted = self._accept(principal, request, incoming, started_s)
+        counters = self._windows.counters(principal, self._clock.wall())
+        cache_key = _cache_key(accepted, self._cache) if accepted.cacheable else ""
+        flight = await self._share(cache_key) if cache_key and not incoming.no_cache else None
+        try:
+            admission = await self._admit(accepted, cache_key, counters, look_up=not incoming.no_cache)
+            if isinstance(admission, CacheHit):
+                await self._replay(accepted, admission, counters, reply)
+                return
+            held = self._hold(accepted, admission, counters)
+            if flight is not None:
+                reply.keep_going = flight.awaited
+            served = await self._serve(held, reply)
+            self._settle_served(held, served, cache_key)
+            if served.error is not None:
+                raise served.error
+        finally:
+            if flight is not None:
+                # On one connection the stores work in order: whoever waits finds what was settled.
+                self._flights.land(cache_key, flight)
+
+    def _accept(self, principal: Principal, request: ChatRequest, incoming: Incoming, started_s: float) -> Accepted:
+        wall_s = self._clock.wall()
+        decided = self._decider.decide(principal, request, wall_s)
+        amounts, worst = plans(decided.decision, request)
+        return Accepted(
+            request_id=self._new_request_id(),
+            started_s=started_s,
+            started_at_ms=int(wall_s * 1000),
+            principal=principal,
+            request=request,
+            classification=decided.classification,
+            tier=decided.tier,
+            decision=decided.decision,
+            amounts_nusd=amounts,
+            worst_nusd=worst,
+            cacheable=self._cache.admits(request) and not incoming.no_store,
+            day=decided.day,
+        )
+
+    async def _share(self, cache_key: str) -> Flight | None:
+        """Waits where the same request is under way; else a flight that others may wait for."""
+        flight = self._flights.join(cache_key)
+        if flight is None:
+            return self._flights.take_off(cache_key)
+        await flight.wait()
+        return None
+
+    async def _admit(
+        self, accepted: Accepted, cache_key: str, counters: tuple[BudgetCounter, ...], *, look_up: bool
+    ) -> Admission:
+        provisional = self._record(accepted, Outcome("abandoned", accepted.decision.reason))
+        try:
+            return await self._admission.admit(
+                accepted.request_id,
+                orjson.dumps(provisional),
+                cache_key=cache_key,
+                look_up=look_up and bool(cache_key),
+                amounts_nusd=accepted.amounts_nusd,
+                counters=counters,
+            )
+        except (StoreUnavailable, asyncio.CancelledError) as error:
+            # Whether the script ran is unknown: if it did, this gives back what it took.
+            store_failed = isinstance(error, StoreUnavailable)
+            outcome = Outcome("error" if store_failed else "cancelled", "refused", error_code=_code(error))
+            self._settle(self._record(accepted, outcome), counters)
+            raise
+
+    def _hold(self, accepted: Accepted, admission: Admitted | Refused, counters: tuple[BudgetCounter, ...]) -> Held:
+        """Raises BudgetExhausted where a budget refused; drops from the chain what it cannot carry."""
+        if isinstance(admission, Refused):
+            error = self._exhausted(accepted, admission)
+            self._settle(self._record(accepted, Outcome("refused", "refused", error_code=error.code)), admitted=False)
+            raise error
+        amount_nusd = accepted.amounts_nusd[admission.plan]
+        if admission.plan:
+            accepted = _narrowed(accepted, amount_nusd)
+        return Held(accepted, counters, amount_nusd)
+
+    def _exhausted(self, accepted: Accepted, refused: Refused) -> BudgetExhausted:
+        budget = accepted.principal.budgets[refused.budget]
+        return BudgetExhausted(
+            f"The {budget.window}ly budget of {budget.subject_kind} {budget.subject_id!r} cannot carry this request: "
+            f"of {format_usd(budget.limit_nusd)} USD, {format_usd(refused.spent_nusd)} are spent and "
+            f"{format_usd(refused.reserved_nusd)} held for requests under way; this one may cost up to "
+            f"{format_usd(min(accepted.worst_nusd))}.",
+            retry_after_s=seconds_left(budget, self._clock.wall()),
+        )
+
+    async def _replay(
+        self, accepted: Accepted, hit: CacheHit, counters: tuple[BudgetCounter, ...], reply: Reply
+    ) -> None:
+        """Answers from the cache: no cost, but a record like any other."""
+        cached = unpack(hit.entry)
+        record = self._accountant.hit_record(accepted, cached, now_s=self._clock.monotonic())
+        try:
+            await reply.start(200, headers.of_record(record))
+            await reply.send(cached.body_for(accepted.request_id), last=True)
+        finally:
+            self._settle(record, counters)
+
+    async def _serve(self, held: Held, reply: Reply) -> Served:
+        """Calls and relays. Raises nothing: whatever happens, there is something to settle."""
+        accepted = held.accepted
+        chain, request = accepted.decision.chain, accepted.request
+        try:
+            call = await self._dispatcher.call(chain, request.body, stream=request.stream)
+            return await self._responder.respond(accepted, call, reply)
+        except DispatchFailed as failure:
+            attempts = tuple(failure.attempts)
+            outcome = Outcome("error", accepted.decision.reason, attempts=attempts, error_code=failure.error.code)
+            return Served(outcome, failure.error)
+        except asyncio.CancelledError as cancelled:
+            return Served(Outcome("cancelled", accepted.decision.reason), cancelled)
+        except Exception as error:  # a fault of ours must not keep the reservation for ever
+            logger.exception("request %s failed", accepted.request_id)
+            return Served(Outcome("error", accepted.decision.reason, error_code="internal_error"), error)
+
+    def _settle_served(self, held: Held, served: Served, cache_key: str) -> None:
+        record = self._record(held.accepted, served.outcome, reserved_nusd=held.amount_nusd)
+        keep = bool(cache_key) and served.storable and len(served.body) <= self._cache.max_entry_bytes
+        self._settle(
+            record,
+            held.counters,
+            cache_key=cache_key if keep else "",
+            answer=pack(record, served.body) if keep else b"",
+        )
+
+    def _record(self, accepted: Accepted, outcome: Outcome, *, reserved_nusd: int = 0) -> SpendRecord:
+        return self._accountant.record(
+            accepted, outcome, now_s=self._clock.monotonic(), reserved_nusd=reserved_nusd
+        )
+
+    def _settle(
+        self,
+        record: SpendRecord,
+        counters: tuple[BudgetCounter, ...] = (),
+        *,
+        admitted: bool = True,
+        cache_key: str = "",
+        answer: bytes = b"",
+    ) -> None:
+        """Hands the record over to be booked; the client has its answer already and waits for none of it."""
+        self._telemetry.observe(record)
+        self._admission.settle(
+            Settlement(
+                request_id=record.request_id,
+                cost_nusd=record.cost_nusd,
+                record=orjson.dumps(record),
+                admitted=admitted,
+                counter_keys=tuple([counter.key for counter in counters]),
+                cache_key=cache_key,
+                keep_seconds=self._cache.ttl_seconds if cache_key else 0,
+                answer=answer,
+            )
+        )
+
+
+def _narrowed(accepted: Accepted, amount_nusd: int) -> Accepted:
+    """What is left of the chain where the budgets carry no more than `amount_nusd`."""
+    keep = tuple([worst <= amount_nusd for worst in accepted.worst_nusd])
+    worst = tuple([cost for cost in accepted.worst_nusd if cost <= amount_nusd])
+    return replace(accepted, decision=within_budget(accepted.decision, keep), worst_nusd=worst)
+
+
+def _cache_key(accepted: Accepted, cache: CachePolicy) -> str:
+    """Repeats are repeats within a team, and for keys of the same rights."""
+    principal = accepted.principal
+    scope = f"team {principal.team_id}" if cache.per_team else "everyone"
+    if principal.allowed_models is not None:
+        scope = " ".join([scope, *sorted(principal.allowed_models)])
+    return redis_keys.cache_entry(canonical_digest(accepted.request, scope))
+
+
+def _code(error: BaseException) -> str | None:
+    return error.code if isinstance(error, ParsimonyError) else None

@@ -1,0 +1,95 @@
+"""Classify a request and decide where it may go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+from classifiers.base import Classification, Classifier, Tier, tier_of
+from policies.catalog import Deployment
+from policies.routing import NoRoute, RouteDecision, RoutingFacts, decide, pin
+from router.errors import ContextLengthExceeded, InvalidRequest, ModelNotAllowed, ParsimonyError
+from router.openai.requests import ChatRequest
+from router.pipeline.models import Alias, Models, allowed_deployments
+from router.pipeline.reserve import IMAGE_TOKENS
+from router.stores.base import Principal
+from router.tokenizers import estimate_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """`classification` and `tier` are None for a pinned deployment, which nobody judges."""
+
+    decision: RouteDecision
+    classification: Classification | None
+    tier: Tier | None
+    day: date
+
+
+class Decider:
+    def __init__(
+        self, models: Models, classifier: Classifier, unavailable: Callable[[], frozenset[str]]
+    ) -> None:
+        self._models = models
+        self._classifier = classifier
+        self._unavailable = unavailable
+
+    def decide(self, principal: Principal, request: ChatRequest, now_s: float) -> Decided:
+        """Raises ModelNotFound, ModelNotAllowed, ContextLengthExceeded or InvalidRequest."""
+        model = self._models.resolve(request.model)
+        allowed = allowed_deployments(principal, model)
+        day = datetime.fromtimestamp(now_s, UTC).date()
+        if isinstance(model, Deployment):
+            facts = self._facts(request, (model,), model.tier, allowed, 0, day)
+            return Decided(_routed(pin(model, facts), request), None, None, day)
+        classification = self._classifier.classify(request.prompt)
+        tier = tier_of(classification.score, model.moderate_from, model.complex_from)
+        facts = self._facts(request, model.candidates, tier, allowed, model.max_fallbacks, day)
+        return Decided(_routed(decide(facts), request), classification, tier, day)
+
+    def _facts(
+        self,
+        request: ChatRequest,
+        candidates: tuple[Deployment, ...],
+        tier: Tier,
+        allowed: frozenset[str] | None,
+        max_fallbacks: int,
+        day: date,
+    ) -> RoutingFacts:
+        return RoutingFacts(
+            candidates=candidates,
+            tier=tier,
+            needs=request.needs,
+            input_tokens=input_tokens_estimate(request),
+            max_output_tokens=request.max_output_tokens,
+            allowed=allowed,
+            unavailable=self._unavailable(),
+            max_fallbacks=max_fallbacks,
+            day=day,
+        )
+
+
+def input_tokens_estimate(request: ChatRequest) -> int:
+    """About as many as the prompt holds: enough to compare prices and windows, too little to bill."""
+    text_tokens = sum([estimate_tokens(message.text) for message in request.prompt.messages])
+    return text_tokens + request.image_count * IMAGE_TOKENS
+
+
+def _routed(decision: RouteDecision | NoRoute, request: ChatRequest) -> RouteDecision:
+    if isinstance(decision, NoRoute):
+        raise _explained(decision, request)
+    return decision
+
+
+def _explained(no_route: NoRoute, request: ChatRequest) -> ParsimonyError:
+    why = "; ".join(f"{name}: {obstacle}" for name, obstacle in no_route.passed_over)
+    if no_route.kind == "rights":
+        return ModelNotAllowed(f"This key may use none of the models behind {request.model!r}.", param="model")
+    if no_route.kind == "capabilities":
+        return InvalidRequest(f"No model behind {request.model!r} can take this request ({why}).", param="model")
+    tokens = input_tokens_estimate(request)
+    return ContextLengthExceeded(
+        f"The prompt has about {tokens} tokens, too long for every model behind {request.model!r} ({why}).",
+        param="messages",
+    )

@@ -1,0 +1,185 @@
+"""Passes a provider's answer to the client: whole, or as it streams in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from policies.routing import Reason
+from policies.spend import Status
+from router.clock import Clock
+from router.errors import ParsimonyError, UpstreamError, UpstreamTimeout, UpstreamUnavailable
+from router.openai.errors import error_body
+from router.openai.responses import AnswerFacts, completion_facts, id_fragment, our_id_fragment
+from router.openai.sse import DONE, EventTooLarge, StreamRelay, error_event
+from router.pipeline import headers
+from router.pipeline.accounts import Accepted, Accountant, Outcome
+from router.pipeline.dispatch import Call, Target
+from router.pipeline.reply import Reply
+
+_REPEATABLE = frozenset({"stop", "length", "tool_calls", "function_call"})
+"""Finish reasons of answers worth repeating; a content filter's, or none at all, is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """How serving ended. `body` is what the client got, kept where it is `storable`.
+
+    `error` is still to be raised; an error that went out in mid-stream is none.
+    """
+
+    outcome: Outcome
+    error: BaseException | None = None
+    body: bytes = b""
+    storable: bool = False
+
+
+class Responder:
+    def __init__(
+        self, accountant: Accountant, targets: Mapping[str, Target], clock: Clock, max_kept_bytes: int
+    ) -> None:
+        self._accountant = accountant
+        self._targets = targets
+        self._clock = clock
+        self._max_kept_bytes = max_kept_bytes
+
+    async def respond(self, accepted: Accepted, call: Call, reply: Reply) -> Served:
+        """Raises nothing: see `Served`."""
+        first_token_s = self._clock.monotonic()
+        if accepted.request.stream:
+            return await self._stream(accepted, call, reply, first_token_s)
+        return await self._whole(accepted, call, reply, first_token_s)
+
+    async def _whole(self, accepted: Accepted, call: Call, reply: Reply, first_token_s: float) -> Served:
+        raw = call.first or b""
+        try:
+            completion = orjson.loads(raw)
+            answer = completion_facts(completion)
+        except (orjson.JSONDecodeError, AttributeError):
+            error = UpstreamUnavailable(f"{call.choice.deployment.name} answered with something that is no completion")
+            outcome = Outcome(
+                "error", _reason(accepted, call), attempts=tuple(call.attempts), error_code=error.code
+            )
+            return Served(outcome, error)
+        theirs = id_fragment(raw, completion.get("id"))
+        body = raw.replace(theirs, our_id_fragment(accepted.request_id), 1) if theirs else raw
+        outcome = self._outcome("ok", accepted, call, answer, first_token_s)
+        try:
+            await reply.start(200, headers.of_call(accepted, call, outcome.reason, outcome.charge))
+            await reply.send(body, last=True)
+        except asyncio.CancelledError as cancelled:  # it went away; the answer was made all the same
+            return Served(outcome, cancelled, body, storable=_repeatable(answer))
+        return Served(outcome, None, body, storable=_repeatable(answer))
+
+    async def _stream(self, accepted: Accepted, call: Call, reply: Reply, first_token_s: float) -> Served:
+        target = self._targets[call.choice.deployment.name]
+        relay = StreamRelay(
+            accepted.request_id, drop_usage=target.stream_usage and not accepted.request.include_usage
+        )
+        kept = _Kept(self._max_kept_bytes if accepted.cacheable else 0)
+        failure: UpstreamError | None = None
+        cancelled: asyncio.CancelledError | None = None
+        try:
+            await reply.start(200, headers.of_call(accepted, call, _reason(accepted, call)))
+            failure = await self._relay(call, relay, reply, kept)
+            if failure is not None:
+                await reply.send(error_event(error_body(failure)), last=True)
+        except asyncio.CancelledError as error:
+            cancelled = error
+        finally:
+            await call.answer.close()
+        answer = relay.facts()
+        status: Status = "cancelled" if cancelled or reply.gone else "ok"
+        if failure is not None or relay.error is not None:
+            status = "error"
+        outcome = self._outcome(status, accepted, call, answer, first_token_s, failure)
+        storable = status != "error" and cancelled is None and _repeatable(answer) and kept.whole
+        return Served(outcome, cancelled, kept.body() if storable else b"", storable)
+
+    async def _relay(self, call: Call, relay: StreamRelay, reply: Reply, kept: _Kept) -> UpstreamError | None:
+        """Moves the stream, event by event. Returns what broke it off, if anything did."""
+        name = call.choice.deployment.name
+        chunk = call.first
+        try:
+            async with asyncio.timeout(max(call.deadline_s - self._clock.monotonic(), 0)):
+                while chunk is not None:
+                    if data := relay.feed(chunk):
+                        kept.add(data)
+                        await reply.send(data)
+                    chunk = await call.answer.next_chunk()
+        except TimeoutError:
+            return UpstreamTimeout(f"{name} did not finish in time")
+        except EventTooLarge as error:
+            return UpstreamUnavailable(f"{name} sent {error}")
+        except UpstreamError as error:
+            return error
+        data = relay.finish()
+        if relay.error is not None:
+            kept.drop()
+            await reply.send(data, last=True)
+            return None
+        if not relay.done:
+            if not relay.facts().finish_reasons:
+                return UpstreamUnavailable(f"{name} broke off in mid-stream")
+            data += DONE
+        kept.add(data)
+        await reply.send(data, last=True)
+        return None
+
+    def _outcome(
+        self,
+        status: Status,
+        accepted: Accepted,
+        call: Call,
+        answer: AnswerFacts,
+        first_token_s: float,
+        failure: ParsimonyError | None = None,
+    ) -> Outcome:
+        return Outcome(
+            status=status,
+            reason=_reason(accepted, call),
+            choice=call.choice,
+            charge=self._accountant.charge(accepted, call.choice, answer),
+            answer=answer,
+            attempts=tuple(call.attempts),
+            error_code=failure.code if failure else None,
+            first_token_s=first_token_s,
+        )
+
+
+class _Kept:
+    """A copy of what was sent, for the cache; given up once it is larger than the cache would take."""
+
+    __slots__ = ("_limit", "_parts", "_size", "whole")
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._parts: list[bytes] = []
+        self._size = 0
+        self.whole = limit_bytes > 0
+
+    def add(self, data: bytes) -> None:
+        self._size += len(data)
+        if self.whole and self._size <= self._limit:
+            self._parts.append(data)
+        else:
+            self.drop()
+
+    def drop(self) -> None:
+        self.whole = False
+        self._parts.clear()
+
+    def body(self) -> bytes:
+        return b"".join(self._parts)
+
+
+def _reason(accepted: Accepted, call: Call) -> Reason:
+    return accepted.decision.reason if call.choice is accepted.decision.chain[0] else "fallback"
+
+
+def _repeatable(answer: AnswerFacts) -> bool:
+    reasons = answer.finish_reasons.split(",")
+    return all(reason in _REPEATABLE for reason in reasons)

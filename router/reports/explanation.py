@@ -1,0 +1,231 @@
+"""Why a request went where it went, and how its cost came about: for people and for programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+from policies.catalog import Price
+from policies.money import format_usd
+from policies.pricing import cost_nusd
+from policies.routing import REASONS
+from policies.spend import SpendRecord
+from policies.usage import TokenUsage
+from router.config import AliasConfig, Config
+from router.prices import PriceBook, UnknownModel
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """Tokens times price, term by term; `total_nusd` is their sum, rounded up once."""
+
+    model: str
+    price: Price
+    usage: TokenUsage
+
+    @property
+    def total_nusd(self) -> int:
+        return cost_nusd(self.usage, self.price)
+
+    def terms(self) -> list[tuple[str, int, int]]:
+        """Kind, tokens, nano-USD per million of them."""
+        usage, price = self.usage, self.price
+        cached_price = price.cached_input_nusd_per_mtok
+        if not usage.cached_input_tokens or cached_price is None:
+            inputs = [("input", usage.input_tokens, price.input_nusd_per_mtok)]
+        else:
+            fresh = usage.input_tokens - usage.cached_input_tokens
+            inputs = [
+                ("input", fresh, price.input_nusd_per_mtok),
+                ("cached input", usage.cached_input_tokens, cached_price),
+            ]
+        return [*inputs, ("output", usage.output_tokens, price.output_nusd_per_mtok)]
+
+    def in_words(self) -> str:
+        terms = [f"{count} {kind} x ${format_usd(per_mtok)}" for kind, count, per_mtok in self.terms()]
+        since = self.price.effective_from.isoformat()
+        return f"({' + '.join(terms)}) / 1M tokens = ${format_usd(self.total_nusd)}; {self.model}, price of {since}"
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "price_effective_from": self.price.effective_from.isoformat(),
+            "terms": [
+                {"kind": kind, "tokens": count, "nusd_per_mtok": per_mtok, "usd_per_mtok": format_usd(per_mtok)}
+                for kind, count, per_mtok in self.terms()
+            ],
+            "total_nusd": self.total_nusd,
+            "total_usd": format_usd(self.total_nusd),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A record with what the configuration adds to it. `thresholds` are those configured now."""
+
+    record: SpendRecord
+    thresholds: AliasConfig | None
+    cost: Arithmetic | None
+    baseline: Arithmetic | None
+
+
+def explained(record: SpendRecord, config: Config, prices: PriceBook) -> Explanation:
+    """Adds the arithmetic, where the configuration still has the prices that were charged."""
+    return Explanation(
+        record=record,
+        thresholds=config.aliases.get(record.alias) if record.score is not None else None,
+        cost=_cost(record, config, prices),
+        baseline=_baseline(record, prices),
+    )
+
+
+def _cost(record: SpendRecord, config: Config, prices: PriceBook) -> Arithmetic | None:
+    names = [deployment.price for deployment in config.deployments if deployment.name == record.deployment]
+    if not names or record.price_effective_from is None:
+        return None
+    usage = TokenUsage(record.input_tokens, record.output_tokens, record.cached_input_tokens, record.reasoning_tokens)
+    found = _arithmetic(names[0], prices, date.fromisoformat(record.price_effective_from), usage)
+    return found if found is not None and found.total_nusd == record.cost_nusd else None
+
+
+def _baseline(record: SpendRecord, prices: PriceBook) -> Arithmetic | None:
+    if not record.baseline_cost_nusd:
+        return None
+    day = datetime.fromtimestamp(record.started_at_ms / 1000, UTC).date()
+    usage = TokenUsage(record.baseline_input_tokens, record.baseline_output_tokens)
+    found = _arithmetic(record.baseline_model, prices, day, usage)
+    return found if found is not None and found.total_nusd == record.baseline_cost_nusd else None
+
+
+def _arithmetic(model: str, prices: PriceBook, day: date, usage: TokenUsage) -> Arithmetic | None:
+    try:
+        return Arithmetic(model, prices.model(model).prices.at(day), usage)
+    except UnknownModel:
+        return None
+
+
+# ---- for people ----------------------------------------------------------------------------------
+
+
+def facts(explanation: Explanation) -> list[tuple[str, str]]:
+    """The story from top to bottom; several lines of one name have it once."""
+    record = explanation.record
+    return [
+        ("request", record.request_id),
+        ("when", f"{_moment(record)}, {_duration(record)}"),
+        ("who", f"team {record.team_id}, key {record.key_id}"),
+        ("asked for", record.alias),
+        ("answered by", _answered_by(record)),
+        ("outcome", _outcome(record)),
+        ("why", f"{record.reason}: {REASONS.get(record.reason, 'no longer a known reason')}"),  # type: ignore[call-overload]
+        *_judgement(explanation),
+        *_lines("considered", [_considered(*choice) for choice in record.detail.get("chain", ())]),
+        *_lines("passed over", [f"{name}: {why}" for name, why in record.detail.get("passed_over", ())]),
+        *_lines("tried", [_tried(attempt) for attempt in record.detail.get("attempts", ())]),
+        ("cache", record.cache),
+        ("tokens", _tokens(record)),
+        ("cost", _cost_in_words(explanation)),
+        ("baseline", _baseline_in_words(explanation)),
+        ("saved", f"${format_usd(record.savings_nusd)}"),
+    ]
+
+
+def _lines(name: str, values: list[str]) -> list[tuple[str, str]]:
+    return [(name if index == 0 else "", value) for index, value in enumerate(values)]
+
+
+def _moment(record: SpendRecord) -> str:
+    return datetime.fromtimestamp(record.started_at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _duration(record: SpendRecord) -> str:
+    first = "" if record.first_token_ms is None else f", first token after {record.first_token_ms} ms"
+    return f"{record.duration_ms} ms{first}"
+
+
+def _answered_by(record: SpendRecord) -> str:
+    if record.cache == "hit":
+        return f"the response cache; first answered by {record.deployment}"
+    if record.deployment is None:
+        return "nobody"
+    wire = f"{record.response_model or record.request_model} at {record.provider_name}"
+    return f"{record.deployment} ({wire}{', SIMULATED' if record.simulated else ''})"
+
+
+def _outcome(record: SpendRecord) -> str:
+    code = f", {record.error_code}" if record.error_code else ""
+    finish = f", finished: {record.finish_reasons}" if record.finish_reasons else ""
+    return f"{record.status}{code}{finish}{', streamed' if record.stream else ''}"
+
+
+def _judgement(explanation: Explanation) -> list[tuple[str, str]]:
+    record, limits = explanation.record, explanation.thresholds
+    if record.score is None:
+        return []
+    text = f"score {record.score:.3f} -> {record.tier}, by {record.classifier}"
+    if limits is not None:
+        text += f" (moderate from {limits.moderate_from}, complex from {limits.complex_from}, as configured now)"
+    signals = [str(signal) for signal in record.detail.get("signals", ())]
+    return [("judged", text), *([("signals", "; ".join(signals))] if signals else [])]
+
+
+def _considered(name: str, expected_nusd: int, worst_nusd: int) -> str:
+    return f"{name}: about ${format_usd(expected_nusd)}, at most ${format_usd(worst_nusd)}"
+
+
+def _tried(attempt: dict[str, Any]) -> str:
+    return f"{attempt.get('deployment')}: {attempt.get('error') or 'answered'}"
+
+
+def _tokens(record: SpendRecord) -> str:
+    sources = {
+        "provider": "as the provider counted",
+        "counted": "as we counted",
+        "cache": "of the answer that was repeated",
+        "reserved": "unknown",
+        "none": "none",
+    }
+    return f"{record.input_tokens} input, {record.output_tokens} output ({sources[record.usage_source]})"
+
+
+def _cost_in_words(explanation: Explanation) -> str:
+    record = explanation.record
+    if explanation.cost is not None:
+        return explanation.cost.in_words()
+    amount = f"${format_usd(record.cost_nusd)}"
+    if record.cache == "hit":
+        return f"{amount}: a repeat costs nothing"
+    if record.usage_source == "reserved":
+        return f"{amount}: booked at its reservation, since the process died that served it"
+    if record.usage_source == "none":
+        return f"{amount}: no tokens were used"
+    return f"{amount} as booked; today's configuration no longer has the price it was reckoned with"
+
+
+def _baseline_in_words(explanation: Explanation) -> str:
+    record = explanation.record
+    if explanation.baseline is not None:
+        return f"{explanation.baseline.in_words()} (an estimate)"
+    amount = f"${format_usd(record.baseline_cost_nusd)} on {record.baseline_model}"
+    if not record.baseline_cost_nusd:
+        return f"{amount}: there was no answer to compare with"
+    return f"{amount}, as reckoned with another price (an estimate)"
+
+
+# ---- for programs --------------------------------------------------------------------------------
+
+
+def explanation_as_json(explanation: Explanation) -> dict[str, Any]:
+    record, limits = explanation.record, explanation.thresholds
+    return {
+        **record.to_json(),
+        "reason_in_words": REASONS.get(record.reason),  # type: ignore[call-overload]
+        "thresholds_now": limits and {"moderate_from": limits.moderate_from, "complex_from": limits.complex_from},
+        "cost_arithmetic": explanation.cost and explanation.cost.as_json(),
+        "baseline_arithmetic": explanation.baseline and explanation.baseline.as_json(),
+        "cost_usd": format_usd(record.cost_nusd),
+        "baseline_cost_usd": format_usd(record.baseline_cost_nusd),
+        "saved_nusd": record.savings_nusd,
+        "saved_usd": format_usd(record.savings_nusd),
+    }

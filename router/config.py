@@ -25,6 +25,12 @@ Score = Annotated[float, Field(ge=0, le=1)]
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _empty(cls, values: Any) -> Any:
+        """A section with nothing but comments in it reads as null; it is empty."""
+        return {} if values is None else values
+
 
 class ServerConfig(_Section):
     host: str = "127.0.0.1"

@@ -86,8 +86,12 @@ class DemoServer:
         if self._process is not None:
             self._process.wait(STOP_S)
 
+    def log(self) -> str:
+        """All that the server and its children have written."""
+        return self.log_path.read_text(encoding="utf-8", errors="replace")
+
     def log_tail(self) -> str:
-        lines = self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = self.log().splitlines()
         return "\n".join(lines[-LOG_TAIL_LINES:])
 
     def _ready(self) -> bool:

@@ -8,8 +8,8 @@ import typer
 from classifiers import registry
 from classifiers.base import Message, Prompt
 from router.bootstrap import line_up
-from router.cli.admin import DEFAULT_CONFIG, ConfigOption, JsonOption
-from router.config import Config, load_config
+from router.cli.admin import USAGE, ConfigOption, JsonOption, fail
+from router.config import Config, default_config_path, load_config
 from router.errors import ConfigError
 from router.prices import load_prices
 
@@ -17,19 +17,19 @@ config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration."
 
 
 @config_app.command("check")
-def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def check(config: ConfigOption = None) -> None:
     """Say whether the configuration can be used, and what would serve."""
+    path = config or default_config_path()
     try:
-        settings = load_config(config)
+        settings = load_config(path)
         prices = load_prices(settings.prices)
         for name in (settings.baseline, *(deployment.price for deployment in settings.deployments)):
             prices.model(name)
         lineup = line_up(settings)
     except ConfigError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from None
+        fail(str(error), USAGE)
     kind = "simulated" if lineup.simulated else "real"
-    typer.echo(f"{config}: good; {kind} models: {', '.join(d.name for d in lineup.active)}")
+    typer.echo(f"{path}: good; {kind} models: {', '.join(d.name for d in lineup.active)}")
     for name, gap in lineup.disabled:
         typer.echo(f"  not used: {name} ({gap})")
 
@@ -45,8 +45,7 @@ def classify(text: str, classifier: str = "heuristic", as_json: JsonOption = Fal
     try:
         judged = registry.create(classifier).classify(Prompt((Message("user", text),)))
     except ValueError as error:
-        typer.echo(f"parsimony: {error}", err=True)
-        raise typer.Exit(2) from None
+        fail(str(error), USAGE)
     if as_json:
         typer.echo(orjson.dumps(judged).decode())
         return

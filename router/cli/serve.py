@@ -13,9 +13,9 @@ from pathlib import Path
 import typer
 
 from router.bootstrap import Lineup, admin_services, line_up, rebuild_counters
-from router.cli.admin import DEFAULT_CONFIG, ConfigOption
+from router.cli.admin import FAILED, USAGE, ConfigOption, fail
 from router.clock import SYSTEM_CLOCK
-from router.config import Config, load_config
+from router.config import Config, default_config_path, load_config
 from router.errors import ConfigError, ParsimonyError
 from router.prices import load_prices
 from router.services import AdminServices
@@ -28,18 +28,18 @@ logger = logging.getLogger(__name__)
 FIRST_TEAM = "default"
 
 
-def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def serve(config: ConfigOption = None) -> None:
     """Serve the OpenAI-compatible endpoint until SIGTERM or Ctrl-C."""
+    path = config or default_config_path()
     try:
-        settings = load_config(config)
+        settings = load_config(path)
         configure_logging(settings.logging.format, settings.logging.level)
         lineup = line_up(settings)
         _check_prices(settings)
         with _alone(settings.data_dir):
-            _run(settings, config, lineup)
+            _run(settings, path, lineup)
     except (ParsimonyError, OSError) as error:
-        typer.echo(f"parsimony: {error}", err=True)
-        raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
+        fail(str(error), USAGE if isinstance(error, ConfigError) else FAILED)
 
 
 def _run(settings: Config, config_path: Path, lineup: Lineup) -> None:

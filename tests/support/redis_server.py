@@ -4,22 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import redis
 
-from router.stores.redis_server import EmbeddedRedis
+from router.stores.redis_server import EmbeddedRedis, embedded_url
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateRedis:
+    """A server to `start` and `stop`; its data survive in between, and its `url` stays the same."""
+
+    url: str
+    server: EmbeddedRedis
+
+    def start(self) -> None:
+        self.server.start()
+
+    def stop(self) -> None:
+        self.server.stop()
 
 
 @contextmanager
-def redis_server(folder: Path) -> Iterator[EmbeddedRedis]:
-    """Yields a running server on a Unix socket in `folder`; stops that process at the end."""
-    server = EmbeddedRedis(folder)
-    server.start()
+def redis_server(folder: Path) -> Iterator[PrivateRedis]:
+    """Yields a running server on a Unix socket; stops that process at the end."""
+    private = PrivateRedis(embedded_url(folder), EmbeddedRedis(folder))
+    private.start()
     try:
-        yield server
+        yield private
     finally:
-        server.stop()
+        private.stop()
 
 
 @contextmanager

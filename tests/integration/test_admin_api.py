@@ -1,0 +1,172 @@
+"""The admin API against real stores: what it answers, what it changes, whom it lets in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from fastapi.testclient import TestClient
+
+from router.api.admin import admin_router
+from router.bootstrap import open_admin
+from router.clock import SYSTEM_CLOCK
+from router.errors import AdminRequired, ParsimonyError
+from router.services import AdminServices
+from router.stores.base import secret_sha256
+from router.stores.sql_engine import migrate
+from tests.support.administration import write_config
+from tests.support.redis_server import redis_server
+from tests.support.spend import spend_record
+
+ADMIN = {"authorization": "Bearer admin"}
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server.url
+
+
+@pytest.fixture
+def services(tmp_path: Path, redis_url: str) -> Iterator[AdminServices]:
+    yield from _services(write_config(tmp_path, redis_url))
+
+
+def _services(config: Path) -> Iterator[AdminServices]:
+    services = open_admin(config)
+    migrate(services.engine)
+    yield services
+    services.engine.dispose()
+
+
+@pytest.fixture
+def client(services: AdminServices) -> TestClient:
+    return client_of(services)
+
+
+def client_of(services: AdminServices) -> TestClient:
+    async def require_admin(request: Request) -> None:
+        if request.headers.get("authorization") != ADMIN["authorization"]:
+            raise AdminRequired("This needs an admin key.")
+
+    async def render(_: Request, error: Any) -> JSONResponse:
+        return JSONResponse({"message": error.message, "code": error.code}, status_code=error.status)
+
+    app = FastAPI()
+    app.include_router(admin_router(services, require_admin))
+    app.add_exception_handler(ParsimonyError, render)
+    return TestClient(app, headers=ADMIN)
+
+
+ROUTES = [
+    ("GET", "/teams"), ("POST", "/teams"), ("GET", "/teams/support"), ("PUT", "/teams/support/budget"),
+    ("GET", "/keys"), ("POST", "/keys"), ("POST", "/keys/k/revoke"), ("POST", "/keys/k/rotate"),
+    ("PUT", "/keys/k/budget"), ("GET", "/reports/savings"), ("GET", "/requests/r"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_every_route_wants_an_admin_key(client: TestClient, method: str, path: str) -> None:
+    answer = client.request(method, f"/admin/v1{path}", headers={"authorization": "Bearer other"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "admin_required")
+
+
+def test_the_routes_above_are_all_there_are(services: AdminServices) -> None:
+    paths = client_of(services).app.openapi()["paths"]  # type: ignore[attr-defined]
+    assert sum(len(methods) for methods in paths.values()) == len(ROUTES)
+
+
+def test_teams(client: TestClient) -> None:
+    made = client.post("/admin/v1/teams", json={"id": "support", "name": "客服"})
+    assert (made.status_code, made.json()["name"]) == (201, "客服")
+    assert client.get("/admin/v1/teams").json() == {"teams": [made.json()]}
+    again = client.post("/admin/v1/teams", json={"id": "support"})
+    assert (again.status_code, again.json()["message"]) == (400, "there is a team 'support' already")
+    assert client.get("/admin/v1/teams/sales").status_code == 404
+    assert client.post("/admin/v1/teams", json={"id": "x", "colour": "red"}).status_code == 422
+
+
+def test_keys_from_birth_to_end(client: TestClient, services: AdminServices) -> None:
+    services.directory.create_team("support")
+    made = client.post("/admin/v1/keys", json={"team_id": "support", "name": "chat", "allowed_models": ["auto"]})
+    assert (made.status_code, made.headers["cache-control"]) == (201, "no-store")
+    principal = services.directory.principal_by_hash(secret_sha256(made.json()["secret"]))
+    assert principal is not None
+    assert principal.allowed_models == frozenset({"auto"})
+    key_id = made.json()["key"]["id"]
+    rotated = client.post(f"/admin/v1/keys/{key_id}/rotate", json={"grace_seconds": 60})
+    assert (rotated.status_code, rotated.headers["cache-control"]) == (201, "no-store")
+    new_id = rotated.json()["key"]["id"]
+    assert client.post(f"/admin/v1/keys/{new_id}/rotate").status_code == 201
+    assert client.post(f"/admin/v1/keys/{key_id}/revoke").json()["state"] == "replaced"
+    listed = client.get("/admin/v1/keys", params={"team": "support"})
+    assert [key["state"] for key in listed.json()["keys"]] == ["replaced", "replaced", "active"]
+    assert made.json()["secret"] not in listed.text
+    assert client.post("/admin/v1/keys/key_x/revoke").status_code == 404
+
+
+def test_budgets(client: TestClient, services: AdminServices) -> None:
+    services.directory.create_team("support")
+    now_ms = int(SYSTEM_CLOCK.wall() * 1000)
+    services.ledger.append([spend_record("a", started_at_ms=now_ms, cost_nusd=10**9)])
+    budget = client.put("/admin/v1/teams/support/budget", json={"limit_usd": "12.5"}).json()["budget"]
+    assert (budget["limit_usd"], budget["timezone"]) == ("12.50", "UTC")
+    shown = client.get("/admin/v1/teams/support").json()
+    assert (shown["budget"], shown["budgets"][0]["available_usd"]) == (budget, "11.50")
+    key, _ = services.directory.create_key("support", "chat")
+    assert client.put(f"/admin/v1/keys/{key.id}/budget", json={"limit_usd": 5}).json()["budget"]["subject_id"] == key.id
+    assert client.put("/admin/v1/teams/support/budget", json={"limit_usd": None}).json() == {"budget": None}
+    assert [budget.subject_kind for budget in services.directory.list_budgets()] == ["key"]
+
+
+@pytest.mark.parametrize("body", [{"limit_usd": 12.5}, {"limit_usd": True}, {}, {"limit_usd": [1]}])
+def test_amounts_of_the_wrong_kind(client: TestClient, body: dict[str, Any]) -> None:
+    assert client.put("/admin/v1/teams/support/budget", json=body).status_code == 422
+
+
+@pytest.mark.parametrize("body", [{"limit_usd": "-1"}, {"limit_usd": "much"}, {"limit_usd": "1", "timezone": "Mars"}])
+def test_amounts_that_are_none(client: TestClient, services: AdminServices, body: dict[str, Any]) -> None:
+    services.directory.create_team("support")
+    assert client.put("/admin/v1/teams/support/budget", json=body).status_code == 400
+
+
+def test_the_savings_report(client: TestClient, services: AdminServices) -> None:
+    now_ms = int(SYSTEM_CLOCK.wall() * 1000)
+    services.directory.create_team("support")
+    services.ledger.append([spend_record("a", started_at_ms=now_ms), spend_record("b", started_at_ms=5)])
+    report = client.get("/admin/v1/reports/savings").json()
+    assert (report["total"]["request_count"], report["by_cause"][0]["name"]) == (1, "smaller_model")
+    both = {"from": "1970-01-01", "to": "2100-01-01", "team": "support", "format": "csv"}
+    table = client.get("/admin/v1/reports/savings", params=both)
+    assert table.headers["content-type"].startswith("text/csv")
+    assert table.text.splitlines()[1].startswith("total,total,2,")
+
+
+@pytest.mark.parametrize(
+    ("query", "status"), [({"from": "yesterday"}, 400), ({"team": "sales"}, 404), ({"format": "pdf"}, 422)]
+)
+def test_reports_that_cannot_be(client: TestClient, query: dict[str, str], status: int) -> None:
+    assert client.get("/admin/v1/reports/savings", params=query).status_code == status
+
+
+def test_a_request_is_explained(client: TestClient, services: AdminServices) -> None:
+    services.ledger.append([spend_record("req_1", deployment="small")])
+    shown = client.get("/admin/v1/requests/req_1").json()
+    assert (shown["request_id"], shown["team_id"], shown["detail"]["signals"]) == (
+        "req_1",
+        "support",
+        ["short", "一个问题"],
+    )
+    assert client.get("/admin/v1/requests/req_2").status_code == 404
+
+
+def test_without_redis_budgets_are_out_of_reach(tmp_path: Path) -> None:
+    for services in _services(write_config(tmp_path)):
+        services.directory.create_team("support")
+        services.directory.set_budget("team", "support", 5)
+        answer = client_of(services).get("/admin/v1/teams/support")
+        assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")

@@ -1,0 +1,137 @@
+"""Why a request went where it went, in words and in sums."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from policies.spend import SpendRecord
+from router.config import load_config
+from router.prices import load_prices
+from router.reports.explanation import Explanation, explained, explanation_as_json, facts
+from tests.support.administration import PRICES, write_config
+from tests.support.spend import spend_record
+
+# 100 input and 50 output tokens: at gpt-3.5-turbo's $0.50 and $1.50, and at gpt-4's $30 and $60 per million.
+WHOLE: dict[str, Any] = {
+    "started_at_ms": int(datetime(2026, 11, 5, 8, tzinfo=UTC).timestamp() * 1000),
+    "deployment": "small",
+    "reason": "simple",
+    "input_tokens": 100,
+    "output_tokens": 50,
+    "cost_nusd": 125_000,
+    "price_effective_from": "2024-01-25",
+    "baseline_input_tokens": 100,
+    "baseline_output_tokens": 50,
+    "baseline_cost_nusd": 6_000_000,
+    "detail": {
+        "chain": [["small", 200_000, 900_000], ["large", 9_000_000, 90_000_000]],
+        "passed_over": [["tiny", "lacks tools"]],
+        "signals": ["short", "一个问题"],
+        "attempts": [{"deployment": "small", "error": "timed out"}, {"deployment": "small", "error": None}],
+    },
+}
+
+
+def explanation(tmp_path: Path, **changes: Any) -> Explanation:
+    record: SpendRecord = spend_record("req_1", **{**WHOLE, **changes})
+    return explained(record, load_config(write_config(tmp_path)), load_prices(PRICES))
+
+
+def told(tmp_path: Path, **changes: Any) -> dict[str, str]:
+    return {name: value for name, value in facts(explanation(tmp_path, **changes)) if name}
+
+
+def test_the_story_of_a_request(tmp_path: Path) -> None:
+    assert facts(explanation(tmp_path)) == [
+        ("request", "req_1"),
+        ("when", "2026-11-05 08:00:00 UTC, 812 ms, first token after 95 ms"),
+        ("who", "team support, key key_1"),
+        ("asked for", "auto"),
+        ("answered by", "small (mistral-7b-instruct-v0.2 at vllm)"),
+        ("outcome", "ok, finished: stop, streamed"),
+        ("why", "simple: the cheapest deployment that fits is good enough for a simple request"),
+        ("judged", "score 0.125 -> simple, by heuristic (moderate from 0.4, complex from 0.7, as configured now)"),
+        ("signals", "short; 一个问题"),
+        ("considered", "small: about $0.0002, at most $0.0009"),
+        ("", "large: about $0.009, at most $0.09"),
+        ("passed over", "tiny: lacks tools"),
+        ("tried", "small: timed out"),
+        ("", "small: answered"),
+        ("cache", "miss"),
+        ("tokens", "100 input, 50 output (as the provider counted)"),
+        (
+            "cost",
+            "(100 input x $0.50 + 50 output x $1.50) / 1M tokens = $0.000125; gpt-3.5-turbo, price of 2024-01-25",
+        ),
+        (
+            "baseline",
+            "(100 input x $30.00 + 50 output x $60.00) / 1M tokens = $0.006; gpt-4, price of 2023-03-14 (an estimate)",
+        ),
+        ("saved", "$0.005875"),
+    ]
+
+
+def test_sums_that_do_not_arrive_at_the_bill_are_not_shown(tmp_path: Path) -> None:
+    story = told(tmp_path, cost_nusd=126_000, baseline_cost_nusd=7_000_000)
+    assert story["cost"].startswith("$0.000126 as booked; today's configuration no longer has the price")
+    assert story["baseline"] == "$0.007 on gpt-4, as reckoned with another price (an estimate)"
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "words"),
+    [
+        ({"cache": "hit", "usage_source": "cache", "cost_nusd": 0, "price_effective_from": None}, "cost", "a repeat"),
+        ({"cache": "hit"}, "answered by", "the response cache; first answered by small"),
+        ({"usage_source": "reserved", "price_effective_from": None}, "cost", "booked at its reservation"),
+        ({"deployment": None, "status": "refused"}, "answered by", "nobody"),
+        ({"usage_source": "none", "cost_nusd": 0, "price_effective_from": None}, "cost", "no tokens were used"),
+        ({"baseline_cost_nusd": 0}, "baseline", "no answer to compare with"),
+        ({"deployment": "gone"}, "cost", "no longer has the price"),
+        ({"baseline_model": "no-such-model"}, "baseline", "another price"),
+        ({"status": "error", "error_code": "upstream_timeout"}, "outcome", "error, upstream_timeout"),
+        ({"simulated": True}, "answered by", "SIMULATED"),
+        ({"reason": "newer"}, "why", "no longer a known reason"),
+        ({"first_token_ms": None}, "when", ", 812 ms"),
+    ],
+)
+def test_other_stories(tmp_path: Path, changes: dict[str, Any], name: str, words: str) -> None:
+    assert words in told(tmp_path, **changes)[name]
+
+
+def test_a_pinned_request_was_not_judged(tmp_path: Path) -> None:
+    story = told(tmp_path, score=None, tier=None, classifier=None, reason="pinned", detail={})
+    assert not {"judged", "signals", "considered", "passed over", "tried"} & set(story)
+
+
+def test_cached_input_has_its_own_term(tmp_path: Path) -> None:
+    prices = load_prices(PRICES)
+    price = prices.model("gpt-4o").prices.prices[-1]
+    assert price.cached_input_nusd_per_mtok is not None
+    config = write_config(tmp_path)
+    config.write_text(config.read_text(encoding="utf-8").replace("price: gpt-3.5-turbo", "price: gpt-4o"), "utf-8")
+    cost = -(-(60 * price.input_nusd_per_mtok + 40 * price.cached_input_nusd_per_mtok
+               + 50 * price.output_nusd_per_mtok) // 10**6)  # fmt: skip
+    record = spend_record(
+        **{**WHOLE, "cached_input_tokens": 40, "cost_nusd": cost, "price_effective_from": str(price.effective_from)}
+    )
+    shown = explained(record, load_config(config), prices)
+    assert shown.cost is not None
+    assert [(kind, tokens) for kind, tokens, _ in shown.cost.terms()] == [
+        ("input", 60),
+        ("cached input", 40),
+        ("output", 50),
+    ]
+
+
+def test_json_has_the_record_and_the_sums(tmp_path: Path) -> None:
+    values = explanation_as_json(explanation(tmp_path))
+    assert (values["request_id"], values["saved_nusd"], values["saved_usd"]) == ("req_1", 5_875_000, "0.005875")
+    assert values["thresholds_now"] == {"moderate_from": 0.4, "complex_from": 0.7}
+    assert values["cost_arithmetic"]["total_nusd"] == values["cost_nusd"] == 125_000
+    assert values["baseline_arithmetic"]["terms"][1] == {
+        "kind": "output", "tokens": 50, "nusd_per_mtok": 60 * 10**9, "usd_per_mtok": "60.00",
+    }  # fmt: skip

@@ -12,6 +12,7 @@ import pytest
 import typer
 from pydantic import BaseModel
 
+from router.cli.app import app
 from router.config import Config
 from router.errors import ParsimonyError
 
@@ -99,8 +100,6 @@ def test_every_error_code_is_in_the_readme() -> None:
 
 
 def test_every_command_is_in_the_readme() -> None:
-    from router.cli import app
-
     names = list(commands(typer.main.get_command(app), "parsimony"))
     readme = read("README.md")
     assert names

@@ -80,14 +80,15 @@ def demo(
 @contextmanager
 def _throwaway_server(config_path: Path) -> Iterator[DemoServer]:
     """A server that is stopped, checked for leftovers and removed with its data, whatever happens inside."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     with tempfile.TemporaryDirectory(prefix="parsimony-demo-", ignore_cleanup_errors=True) as folder:
         server = DemoServer(Path(folder), config_path)
         try:
             yield server
             server.stop()
         finally:
-            server.kill()
+            server.close()
+            signal.signal(signal.SIGTERM, before)
 
 
 def _interrupt(_number: int, _frame: Any) -> None:
@@ -134,10 +135,9 @@ def _create_teams(api: httpx.Client, run: _Run) -> dict[str, str]:
         _call(api, "PUT", f"/teams/{team}/budget", {"limit_usd": limit_usd})
         key = _call(api, "POST", "/keys", {"team_id": team, "name": "demo", "allowed_models": models})
         secrets[team] = str(key["secret"])
-        insists = f", insists on {' or '.join(models)}" if models else ""
-        run.console.print(
-            f"  team {team:<12} {counts[team]:>3} requests, ${limit_usd} a month{insists}", highlight=False
-        )
+        insists = f", on {' or '.join(models)} only" if models else ""
+        line = f"  team {team:<12} {counts[team]:>3} requests, ${limit_usd} a month{insists}"
+        run.console.print(line, highlight=False, soft_wrap=True)
     return secrets
 
 
@@ -193,8 +193,8 @@ def _tally(outcomes: Sequence[DemoOutcome]) -> str:
     refused = sum(outcome.refused for outcome in outcomes)
     hits = sum(outcome.headers.get("x-parsimony-cache") == "hit" for outcome in outcomes)
     return (
-        f"{len(outcomes) - refused} answered, {hits} of them from the response cache; "
-        f"{refused} of team {SHORT_OF_MONEY} refused with 429 insufficient_quota when its budget was spent."
+        f"{len(outcomes) - refused} answered, {hits} of them from the response cache; {refused} refused with "
+        f"429 insufficient_quota, since what was left of team {SHORT_OF_MONEY}'s budget could not carry them."
     )
 
 
@@ -210,6 +210,6 @@ def _example(outcomes: Sequence[DemoOutcome]) -> str:
 def _goodbye() -> str:
     return (
         "\n[bold]The models were simulated.[/] Routing, budgets, cache and ledger are the real ones; the dollars are "
-        "what real prices\nwould make of simulated lengths, so they show how Parsimony works, not what you will save.\n"
+        "what real prices would make of simulated lengths, so they show how Parsimony works, not what you will save.\n\n"
         "The server is stopped, its data is gone. To go on: [bold]make serve[/]"
     )

@@ -19,6 +19,7 @@ import yaml
 READY_S = 30.0
 STOP_S = 20.0
 GONE_S = 5.0
+CLOSE_S = 5.0
 POLL_S = 0.1
 LOG_TAIL_LINES = 20
 # Every process that the server starts inherits it; so what is left over can be found, wherever it was reparented.
@@ -70,17 +71,27 @@ class DemoServer:
         try:
             status = self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
-            self.kill()
+            self._kill()
             raise DemoFailed(f"the server did not stop {STOP_S:.0f} s after SIGTERM\n{self.log_tail()}") from None
         left = self._leftovers()
         if left:
-            self.kill()
+            self._kill()
             raise DemoFailed(f"the server left processes behind: {', '.join(left)}")
         if status not in (0, -signal.SIGTERM):
             raise DemoFailed(f"the server ended with status {status}\n{self.log_tail()}")
 
-    def kill(self) -> None:
-        """Ends whatever carries the marker, at once."""
+    def close(self) -> None:
+        """Ends whatever still runs, gently if it will; for when something went wrong. Raises nothing."""
+        try:
+            if self._process is not None and self._process.poll() is None:
+                self._process.terminate()
+                self._process.wait(CLOSE_S)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            self._kill()
+
+    def _kill(self) -> None:
         for process in self._marked():
             process.kill()
         if self._process is not None:

@@ -1,23 +1,16 @@
-"""The adapter for everything that speaks OpenAI's wire: OpenAI, Mistral, vLLM, SGLang, Ollama, llama.cpp.
-
-The HTTP client is pyreqwest, chosen by measurement: see tests/benchmarks/README.md.
-"""
+"""The adapter for everything that speaks OpenAI's wire: OpenAI, Mistral, vLLM, SGLang, Ollama, llama.cpp."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any, NoReturn
 
 import orjson
-from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import ConnectTimeoutError, PyreqwestError, RequestTimeoutError
-from pyreqwest.request import StreamRequest
-from pyreqwest.response import Response
 
 from router.errors import UpstreamError, UpstreamRateLimited, UpstreamRejected, UpstreamTimeout, UpstreamUnavailable
+from router.providers.http1 import Http1Answer, Http1Client, Http1Error, TooManyConnections
 
 MAX_ANSWER_BYTES = 33_554_432
 MAX_ERROR_BYTES = 65_536
@@ -40,89 +33,63 @@ class OpenAIWireProvider:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._name = endpoint.name
-        self._url = endpoint.base_url.rstrip("/") + "/chat/completions"
-        self._headers = {"content-type": "application/json"}
+        headers = {"content-type": "application/json", "accept": "*/*", "user-agent": "parsimony"}
         if endpoint.api_key:
-            self._headers["authorization"] = f"Bearer {endpoint.api_key}"
-        self._client: Client = (
-            ClientBuilder()
-            .connect_timeout(timedelta(seconds=endpoint.connect_s))
-            .follow_redirects(False)
-            .gzip(False)
-            .brotli(False)
-            .zstd(False)
-            .deflate(False)
-            .user_agent("parsimony")
-            .default_headers(self._headers)
-            .build()
-        )
+            headers["authorization"] = f"Bearer {endpoint.api_key}"
+        url = endpoint.base_url.rstrip("/") + "/chat/completions"
+        self._client = Http1Client(url, headers, connect_s=endpoint.connect_s)
 
     async def open(self, body: dict[str, Any], *, stream: bool) -> OpenAIWireAnswer:
-        # Without a buffer limit the client reads ahead: no chunk would come before the answer is whole.
-        builder = self._client.post(self._url).body_bytes(orjson.dumps(body))
-        request = builder.streamed_read_buffer_limit(0 if stream else MAX_ANSWER_BYTES).build_streamed()
         try:
-            response = await request.__aenter__()
-        except PyreqwestError as error:
-            raise self._translated(error) from error
-        answer = OpenAIWireAnswer(self._name, request, response)
-        if not 200 <= response.status < 300:
-            await self._refuse(answer, response)
-        return answer
+            answer = await self._client.post(orjson.dumps(body))
+        except Http1Error as error:
+            raise translated(self._name, error) from error
+        if not 200 <= answer.status < 300:
+            await self._refuse(answer)
+        return OpenAIWireAnswer(self._name, answer)
 
     async def close(self) -> None:
         await self._client.close()
 
-    async def _refuse(self, answer: OpenAIWireAnswer, response: Response) -> NoReturn:
+    async def _refuse(self, answer: Http1Answer) -> NoReturn:
         try:
             body = await answer.read(MAX_ERROR_BYTES)
-        except UpstreamError:
+        except Http1Error:
             body = b""
-        raise error_of_status(self._name, response.status, body, response.get_header("retry-after"))
-
-    def _translated(self, error: PyreqwestError) -> UpstreamError:
-        return translated(self._name, error)
+        finally:
+            answer.release()
+        retry_after = answer.headers.get(b"retry-after")
+        raise error_of_status(self._name, answer.status, body, retry_after.decode("latin-1") if retry_after else None)
 
 
 class OpenAIWireAnswer:
-    def __init__(self, name: str, request: StreamRequest, response: Response) -> None:
+    def __init__(self, name: str, answer: Http1Answer) -> None:
         self._name = name
-        self._request: StreamRequest | None = request
-        self._reader = response.body_reader
+        self._answer = answer
 
-    async def read(self, limit_bytes: int = MAX_ANSWER_BYTES) -> bytes:
-        chunks: list[bytes] = []
-        size = 0
+    async def read(self) -> bytes:
         try:
-            while (chunk := await self.next_chunk()) is not None:
-                chunks.append(chunk)
-                size += len(chunk)
-                if size > limit_bytes:
-                    raise UpstreamUnavailable(f"{self._name} answered with more than {limit_bytes} bytes")
+            return await self._answer.read(MAX_ANSWER_BYTES)
+        except Http1Error as error:
+            raise translated(self._name, error) from error
         finally:
-            await self.close()
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            self._answer.release()
 
     async def next_chunk(self) -> bytes | None:
         try:
-            chunk = await self._reader.read_chunk()
-        except PyreqwestError as error:
+            return await self._answer.next_chunk()
+        except Http1Error as error:
             raise translated(self._name, error) from error
-        return None if chunk is None else bytes(chunk)
 
     async def close(self) -> None:
-        request, self._request = self._request, None
-        if request is not None:
-            await request.__aexit__(None, None, None)
+        self._answer.release()
 
 
-def translated(name: str, error: PyreqwestError) -> UpstreamError:
-    """Every exception of the HTTP client as one of ours."""
-    if isinstance(error, ConnectTimeoutError):
-        return UpstreamUnavailable(f"{name} did not accept a connection in time")
-    if isinstance(error, RequestTimeoutError):
-        return UpstreamTimeout(f"{name} did not answer in time")
-    return UpstreamUnavailable(f"{name} cannot be reached or broke off: {_cause(error)}")
+def translated(name: str, error: Http1Error) -> UpstreamError:
+    """Every failure of the HTTP client as one of our errors."""
+    if isinstance(error, TooManyConnections):
+        return UpstreamRateLimited(f"{name}: {error}", retry_after_s=1)
+    return UpstreamUnavailable(f"{name} cannot be reached or broke off: {error}")
 
 
 def error_of_status(name: str, status: int, body: bytes, retry_after: str | None) -> UpstreamError:
@@ -142,11 +109,11 @@ def retry_after_s(value: str | None, now_s: float) -> float | None:
     """Seconds of a Retry-After header, a number or an HTTP date (RFC 9110, 10.2.3); None if neither."""
     if value is None:
         return None
+    if value.strip().replace(".", "", 1).isdigit():
+        return float(value)
     try:
-        return max(float(value), 0.0) if value.strip().replace(".", "", 1).isdigit() else max(
-            parsedate_to_datetime(value).timestamp() - now_s, 0.0
-        )
-    except (ValueError, TypeError):
+        return max(parsedate_to_datetime(value).timestamp() - now_s, 0.0)
+    except ValueError:
         return None
 
 
@@ -156,9 +123,3 @@ def _json_only(body: bytes) -> bytes:
         return body if isinstance(orjson.loads(body), dict) else b""
     except orjson.JSONDecodeError:
         return b""
-
-
-def _cause(error: PyreqwestError) -> str:
-    details = getattr(error, "details", None) or {}
-    causes = details.get("causes") or [{"message": error.message}]
-    return str(causes[-1]["message"])

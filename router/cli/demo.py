@@ -210,6 +210,6 @@ def _example(outcomes: Sequence[DemoOutcome]) -> str:
 def _goodbye() -> str:
     return (
         "\n[bold]The models were simulated.[/] Routing, budgets, cache and ledger are the real ones; the dollars are "
-        "what real prices would make of simulated lengths, so they show how Parsimony works, not what you will save.\n\n"
-        "The server is stopped, its data is gone. To go on: [bold]make serve[/]"
+        "what real prices would make of simulated lengths, so they show how Parsimony works, not what you will save."
+        "\n\nThe server is stopped, its data is gone. To go on: [bold]make serve[/]"
     )

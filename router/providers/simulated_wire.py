@@ -249,7 +249,7 @@ def _response_format(data: Mapping[str, Any]) -> Mapping[str, Any]:
     if chosen["type"] == "json_schema" and not (isinstance(schema, dict) and isinstance(schema.get("schema"), dict)):
         message = "Missing required parameter: 'response_format.json_schema.schema'."
         raise WireError(400, message, param="response_format.json_schema")
-    return chosen  # type: ignore[no-any-return]
+    return chosen
 
 
 def completion_body(completion: Completion) -> bytes:

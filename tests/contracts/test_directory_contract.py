@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -174,6 +175,19 @@ def test_what_cannot_be_rotated(directory: SqlDirectory) -> None:
 
 def _by_id(directory: SqlDirectory, key_id: str) -> KeyInfo:
     return next(key for key in directory.list_keys() if key.id == key_id)
+
+
+def test_changes_made_at_once_take_their_turns(directory: SqlDirectory) -> None:
+    key, _ = directory.create_key("support", "chat")
+
+    def change(limit_nusd: int) -> None:
+        directory.set_budget("team", "support", limit_nusd)
+        directory.set_budget("key", key.id, limit_nusd)
+        directory.create_key("support", "more")
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(change, range(40))) == [None] * 40
+    assert (len(directory.list_keys()), len(directory.list_budgets())) == (41, 2)
 
 
 # budgets

@@ -134,6 +134,17 @@ def test_a_ledger_that_is_down_loses_nothing(client: redis.Redis, ledger: SqlLed
     assert moving.counts.failed == 2
 
 
+def test_a_ledger_that_goes_down_later_is_offered_the_same_records_again(
+    client: redis.Redis, ledger: SqlLedger
+) -> None:
+    moving = writer(client, Flawed(ledger, "ok", "down"), claim_idle_ms=60_000)
+    for name in ("first", "second"):
+        settle(client, spend_record(name))
+        assert moving.drain(timeout_seconds=5)
+    assert booked(ledger)[0] == 2
+    assert (moving.counts.failed, moving.counts.repeated) == (1, 0)
+
+
 def test_what_is_no_record_is_set_aside_and_the_rest_goes_on(client: redis.Redis, ledger: SqlLedger) -> None:
     bad = {
         "not JSON": b"{",

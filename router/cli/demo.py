@@ -106,11 +106,11 @@ def _show(run: _Run) -> None:
     ) as api:
         secrets = _create_teams(api, run)
         outcomes = _send(run, secrets)
-        _check(outcomes)
+        check_outcomes(outcomes)
         _await_ledger(api, len(outcomes))
     console.print(_tally(outcomes), "")
     savings(config=server.config_path, output="table")
-    example = _example(outcomes)
+    example = telling_example(outcomes)
     console.print(f"\n[bold]$ parsimony explain {example}[/]")
     explain(example, config=server.config_path)
 
@@ -161,7 +161,7 @@ def _send(run: _Run, secrets: Mapping[str, str]) -> list[DemoOutcome]:
         return asyncio.run(send_all(run.requests, f"{run.server.url}/v1", secrets, lambda _: progress.advance(task)))
 
 
-def _check(outcomes: Sequence[DemoOutcome]) -> None:
+def check_outcomes(outcomes: Sequence[DemoOutcome]) -> None:
     """Every request is answered, or refused for want of budget; and the team short of money met both."""
     wrong = [outcome for outcome in outcomes if not outcome.answered and not (outcome.refused and _short(outcome))]
     if wrong:
@@ -198,7 +198,7 @@ def _tally(outcomes: Sequence[DemoOutcome]) -> str:
     )
 
 
-def _example(outcomes: Sequence[DemoOutcome]) -> str:
+def telling_example(outcomes: Sequence[DemoOutcome]) -> str:
     """The id of a request whose explanation shows something."""
     by_reason = {o.headers.get("x-parsimony-reason"): o for o in reversed(outcomes) if o.answered}
     telling = [by_reason[reason] for reason in TELLING_REASONS if reason in by_reason]

@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import orjson
 from sqlalchemy import Column, Connection, Engine, case, exc, func, literal_column, null, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.elements import ColumnElement
 
 from policies.budget import SubjectKind
@@ -114,11 +113,10 @@ def _insert_sql(engine: Engine) -> tuple[str, bool]:
 
     It is compiled once: going through SQLAlchemy's parameters costs several times the insert itself.
     """
-    insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(LEDGER).on_conflict_do_nothing(index_elements=[LEDGER.c.request_id])
-    compiled = statement.compile(dialect=engine.dialect)
+    compiled = LEDGER.insert().inline().compile(dialect=engine.dialect)
     assert not compiled.positional or tuple(compiled.positiontup or ()) == FIELD_NAMES
-    return str(compiled), bool(compiled.positional)
+    # Both databases write it alike; SQLAlchemy's own constructs for it cost a tenth of a second to import.
+    return f"{compiled} ON CONFLICT (request_id) DO NOTHING", bool(compiled.positional)
 
 
 def _row(record: SpendRecord) -> tuple[Any, ...]:

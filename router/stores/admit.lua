@@ -27,7 +27,7 @@ if budgets > 0 and redis.call('EXISTS', KEYS[1]) == 0 then
   return {'rebuilding'}
 end
 
-local chosen, tightest = 1, nil
+local chosen = 1
 local counters = {}
 for b = 1, budgets do
   local counter = redis.call('HMGET', KEYS[3 + b], 'spent', 'reserved')
@@ -36,11 +36,10 @@ for b = 1, budgets do
   local room = limit - spent - tonumber(counter[2] or 0)
   while chosen <= plans and tonumber(ARGV[4 + chosen]) > room do
     chosen = chosen + 1
-    tightest = b
   end
   -- A spent budget refuses what is free of charge, too: its window is closed.
   if chosen > plans or limit <= spent then
-    return {'refused', tightest or b, counter[1] or '0', counter[2] or '0'}
+    return {'refused', b, counter[1] or '0', counter[2] or '0'}
   end
 end
 

@@ -15,8 +15,13 @@ if ARGV[4] == '1' then
   redis.call('HDEL', KEYS[1], ARGV[1])
   local amount = string.match(held, '^%d+')
   for b = 4, #KEYS do
-    redis.call('HINCRBY', KEYS[b], 'reserved', '-' .. amount)
-    redis.call('HINCRBY', KEYS[b], 'spent', ARGV[2])
+    -- Nothing is added where there is nothing: Redis takes no '-0', and a hit must not make a counter that never expires.
+    if amount ~= '0' then
+      redis.call('HINCRBY', KEYS[b], 'reserved', '-' .. amount)
+    end
+    if ARGV[2] ~= '0' then
+      redis.call('HINCRBY', KEYS[b], 'spent', ARGV[2])
+    end
   end
 end
 redis.call('XADD', KEYS[2], '*', 'record', ARGV[3])

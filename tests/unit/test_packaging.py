@@ -22,7 +22,6 @@ DISTRIBUTIONS = packages_distributions()
 # Declared although no line of the packages imports them.
 IMPORTED_BY_NAME_ONLY = {
     "hiredis": "redis picks it up",
-    "httptools": "uvicorn picks it up",
     "numpy": "serves the trained classifier",
     "openai": "the demonstration's client",
     "psycopg": "named in a database URL",

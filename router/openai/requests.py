@@ -15,6 +15,8 @@ from router.errors import InvalidRequest
 MAX_CHOICES = 128
 _NOT_THE_QUESTION = frozenset({"user", "metadata", "store", "safety_identifier", "prompt_cache_key", "service_tier"})
 """Fields that name the caller or the billing, not what is asked: two requests that differ only here are repeats."""
+_SURELY_WRITABLE_DEPTH = 250
+"""orjson reads objects and arrays nested 1,024 deep, but writes no more than about 250 of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ def parse_chat_request(raw: bytes) -> ChatRequest:
         raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
     if not isinstance(body, dict):
         raise InvalidRequest(f"The body must be a JSON object; found {_kind(body)}.")
+    if raw.count(b"{") + raw.count(b"[") > _SURELY_WRITABLE_DEPTH:
+        _check_depth(body)
     model = body.get("model")
     if not isinstance(model, str) or not model:
         raise InvalidRequest(f"'model' must be a non-empty string; found {_kind(model)}.", param="model")
@@ -87,6 +91,14 @@ def _needs(tools: bool, images: bool, response_format: ResponseFormat) -> frozen
         names: tuple[Capability, ...] = ("tools", "images", "json_schema")
         needs = _NEEDS[key] = frozenset(name for name, wanted in zip(names, key, strict=True) if wanted)
     return needs
+
+
+def _check_depth(body: dict[str, Any]) -> None:
+    """What is read here must be written again, for the provider and for the digest."""
+    try:
+        orjson.dumps(body)
+    except orjson.JSONEncodeError:
+        raise InvalidRequest("The body's objects and arrays are nested too deeply.") from None
 
 
 def _messages(body: dict[str, Any]) -> list[Any]:
@@ -146,8 +158,9 @@ def _response_format(body: dict[str, Any]) -> ResponseFormat:
         return "json_object"
     if kind == "text":
         return "text"
+    found = (repr(kind) if isinstance(kind, str) else _kind(kind)) if isinstance(value, dict) else _kind(value)
     raise InvalidRequest(
-        f"'response_format.type' must be 'text', 'json_object' or 'json_schema'; found {kind!r}.",
+        f"'response_format.type' must be 'text', 'json_object' or 'json_schema'; found {found}.",
         param="response_format",
     )
 
@@ -184,9 +197,7 @@ def _integer(body: dict[str, Any], name: str, least: int, most: int) -> int | No
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise InvalidRequest(
-            f"'{name}' must be an integer from {least} to {most}; found {_shown(value)}.", param=name
-        )
+        raise InvalidRequest(f"'{name}' must be an integer from {least} to {most}; found {_shown(value)}.", param=name)
     return value
 
 
@@ -206,5 +217,12 @@ def _shown(value: Any) -> str:
 def _kind(value: Any) -> str:
     if value is None:
         return "nothing"
-    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
+    names = {
+        dict: "an object",
+        list: "an array",
+        str: "a string",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+    }
     return "an empty array" if value == [] else "an empty string" if value == "" else names[type(value)]

@@ -21,6 +21,9 @@ class AnswerFacts:
     output_text: str
 
 
+_MOST_TOKENS = 2**31 - 1
+"""Of one call; a provider that reports more is mistaken."""
+
 NOTHING_ANSWERED = AnswerFacts(None, None, "", "")
 
 
@@ -54,7 +57,9 @@ def message_texts(message: dict[str, Any]) -> list[str]:
         for call in dicts(message["tool_calls"]):
             function = call.get("function")
             if isinstance(function, dict):
-                texts.extend(value for value in (function.get("name"), function.get("arguments")) if isinstance(value, str))
+                texts.extend(
+                    value for value in (function.get("name"), function.get("arguments")) if isinstance(value, str)
+                )
     return texts
 
 
@@ -63,12 +68,16 @@ def usage_of(usage: Any) -> TokenUsage | None:
     if not isinstance(usage, dict):
         return None
     try:
-        return TokenUsage(
-            input_tokens=usage["prompt_tokens"],
-            output_tokens=usage.get("completion_tokens") or 0,
-            cached_input_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
-            reasoning_tokens=(usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0,
+        counts = (
+            usage["prompt_tokens"],
+            usage.get("completion_tokens") or 0,
+            (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
+            (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0,
         )
+        # Money is counted in integers: 5.0 tokens, or true, would end up in a budget.
+        if any(type(count) is not int or count > _MOST_TOKENS for count in counts):
+            return None
+        return TokenUsage(*counts)
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
 

@@ -3,14 +3,17 @@
 One asyncio Protocol on uvloop; no framework, so that the upstream is never what the benchmark measures. Wire format:
 OpenAI API reference, "Chat completions", and RFC 9112 for the framing.
 
-Run: python -m tests.benchmarks.overhead.upstream --port 9000 [--gap-ms 0]
+Run: python -m tests.benchmarks.overhead.upstream --port 9000 [--gap-ms 0]. GET /pace/one-by-one and /pace/at-once
+say how the events of streams leave from then on.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import count
 from typing import Final, cast
 
@@ -100,12 +103,20 @@ def framed(event: bytes) -> bytes:
     return b"%x\r\ndata: %b\n\n\r\n" % (len(event) + 8, event)
 
 
+@dataclass(slots=True)
+class Pace:
+    """How the events of a stream leave: in one go, or each in a system call of its own, `gap_s` apart."""
+
+    one_by_one: bool = False
+    gap_s: float = 0.0
+
+
 class Upstream(asyncio.Protocol):
     """One client connection: requests are answered in order, each before the next is read."""
 
-    def __init__(self, answers: Answers, gap_s: float) -> None:
+    def __init__(self, answers: Answers, pace: Pace) -> None:
         self._answers = answers
-        self._gap_s = gap_s
+        self._pace = pace
         self._buffer = b""
         self._head: Head | None = None
         self._events: Iterator[bytes] | None = None
@@ -173,6 +184,9 @@ class Upstream(asyncio.Protocol):
             self._write_json(b'{"object":"list","data":[{"id":"benchmark","object":"model","owned_by":"tests"}]}')
         elif path.endswith(b"/health"):
             self._write_json(b'{"status":"ok"}')
+        elif path.startswith(b"/pace/"):
+            self._pace.one_by_one = path == b"/pace/one-by-one"
+            self._write_json(b'{"status":"ok"}')
         else:
             self._write_json(b'{"error":{"message":"no such path"}}', b"404 Not Found")
 
@@ -183,9 +197,15 @@ class Upstream(asyncio.Protocol):
             self._transport.write(self._answers.whole(model, len(body)))
             return
         include_usage = bool((request.get("stream_options") or {}).get("include_usage"))
-        self._events = self._answers.stream(model, len(body), include_usage)
+        events = self._answers.stream(model, len(body), include_usage)
         self._transport.write(STREAM_HEAD)
-        self._write_event()
+        if self._pace.one_by_one or self._pace.gap_s:
+            self._events = events
+            self._write_event()
+            return
+        for event in events:
+            self._transport.write(event)  # uvloop gathers the writes of one turn of the loop
+        self._transport.write(LAST_CHUNK)
 
     def _write_event(self) -> None:
         """Write one event a turn of the loop: its own system call, as tokens leave a real server."""
@@ -198,8 +218,8 @@ class Upstream(asyncio.Protocol):
             self._serve_buffered()
             return
         self._transport.write(event)
-        if self._gap_s:
-            self._loop.call_later(self._gap_s, self._write_event)
+        if self._pace.gap_s:
+            self._loop.call_later(self._pace.gap_s, self._write_event)
         else:
             self._loop.call_soon(self._write_event)
 
@@ -209,11 +229,11 @@ class Upstream(asyncio.Protocol):
         )
 
 
-async def serve(port: int, gap_s: float) -> None:
+async def serve(port: int, pace: Pace) -> None:
     """Listen on loopback until cancelled."""
     answers = Answers()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Upstream(answers, gap_s), "127.0.0.1", port, backlog=1024)
+    server = await loop.create_server(lambda: Upstream(answers, pace), "127.0.0.1", port, backlog=1024)
     await server.serve_forever()
 
 
@@ -223,7 +243,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--gap-ms", type=float, default=0.0, help="time between the chunks of a stream")
     options = parser.parse_args()
-    uvloop.run(serve(options.port, options.gap_ms / 1000))
+    gc.disable()  # A collection would show up as the proxy's latency.
+    uvloop.run(serve(options.port, Pace(gap_s=options.gap_ms / 1000)))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,93 @@
+"""Measure what Parsimony costs beside bare pass-through proxies and LiteLLM, and print one table."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from tests.benchmarks.overhead.measure import CORES, Bench, Options, Row
+from tests.benchmarks.overhead.table import notes, render
+from tests.benchmarks.overhead.targets import Target, all_targets
+
+QUICK_SECONDS = 1.2
+REPORTS_A_TARGET = 7
+REPORTS_DIRECT = 4
+BUSY_LOAD = 0.5
+
+
+def main() -> None:
+    """Read the options, measure, print."""
+    options, chosen = read_options()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    console = Console()
+    if os.getloadavg()[0] > BUSY_LOAD:
+        console.print(f"[yellow]Other work runs on this machine (load {os.getloadavg()[0]:.1f}): figures will be low.[/]")
+    settings = Options(options.seconds, options.connections, options.rate, options.gap_ms, options.repeat_share)
+    started = time.monotonic()
+    try:
+        rows = measure(settings, chosen, console)
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted; every process has been ended") from None
+    if console.width < 150:
+        console = Console(width=150)
+    console.print(render(rows, settings.connections, settings.rate))
+    for line in notes(rows):
+        console.print(f"[yellow]{line}[/yellow]", soft_wrap=True)
+    console.print(f"{time.monotonic() - started:.0f} s; how to read this: tests/benchmarks/README.md")
+    if options.json:
+        options.json.write_bytes(orjson.dumps(as_json(settings, rows), option=orjson.OPT_INDENT_2))
+
+
+def read_options() -> tuple[argparse.Namespace, Sequence[Target]]:
+    """The command line, and the targets it names."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.overhead", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help=f"loads of {QUICK_SECONDS} s: a smoke test")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="aiohttp, pyreqwest, parsimony, litellm")
+    parser.add_argument("--seconds", type=float, help="the length of each load (default 6)")
+    parser.add_argument("--connections", type=int, default=64, help="connections of the closed loops")
+    parser.add_argument("--rate", type=float, default=200.0, help="requests a second of the fixed schedule")
+    parser.add_argument("--gap-ms", type=float, default=0.0, help="time between the chunks of the upstream's streams")
+    parser.add_argument("--repeat-share", type=float, default=0.0, help="share of requests that repeat earlier ones")
+    parser.add_argument("--litellm", metavar="PROGRAM", help="the litellm command; else LITELLM_COMMAND, else installed")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
+    options = parser.parse_args()
+    options.seconds = options.seconds or (QUICK_SECONDS if options.quick else Options().seconds)
+    targets = all_targets(options.litellm)
+    names = [target.key for target in targets]
+    unknown = sorted(set(options.only or ()) - set(names))
+    if unknown:
+        parser.error(f"--only: no such target: {', '.join(unknown)}; there are {', '.join(names)}")
+    return options, [target for target in targets if not options.only or target.key in options.only]
+
+
+def measure(options: Options, targets: Sequence[Target], console: Console) -> list[Row]:
+    """Every row of the table, with progress shown."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, refresh_per_second=2) as progress:
+        task = progress.add_task("starting the upstream", total=REPORTS_DIRECT + REPORTS_A_TARGET * len(targets))
+        bench = Bench(options, lambda what: progress.update(task, description=what, advance=1))
+        with bench.upstream():
+            return [bench.measure_direct(), *(bench.measure(target) for target in targets)]
+
+
+def as_json(options: Options, rows: Sequence[Row]) -> dict[str, object]:
+    """Everything measured, with what it was measured on."""
+    return {
+        "options": asdict(options),
+        "machine": {"cores": len(CORES), "load": os.getloadavg(), "python": platform.python_version()},
+        "rows": [asdict(row) for row in rows],
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import orjson
@@ -11,6 +12,7 @@ from router.openai.responses import AnswerFacts, dicts, id_fragment, message_tex
 
 DONE = b"data: [DONE]\n\n"
 MAX_EVENT_BYTES = 4_194_304
+_BLANK_LINES = re.compile(rb"\n{3,}")
 
 
 class EventTooLarge(Exception):
@@ -18,7 +20,7 @@ class EventTooLarge(Exception):
 
 
 class EventSplitter:
-    """Collects bytes until events are whole. Line ends become plain line feeds."""
+    """Collects bytes until events are whole. Line ends become plain line feeds, blank lines one."""
 
     __slots__ = ("_rest",)
 
@@ -33,6 +35,10 @@ class EventSplitter:
             if data.endswith(b"\r"):  # the first half of a \r\n, perhaps
                 data, held = data[:-1], b"\r"
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if data.startswith(b"\n"):
+            data = data.lstrip(b"\n")
+        if b"\n\n\n" in data:
+            data = _BLANK_LINES.sub(b"\n\n", data)
         end = data.rfind(b"\n\n") + 2
         if end == 1:
             end = 0
@@ -82,12 +88,15 @@ class StreamRelay:
         return AnswerFacts(self._usage, self._model, ",".join(self._reasons), "".join(self._texts))
 
     def _relay(self, block: bytes) -> bytes:
-        dropped = None
+        dropped = False
+        passed = []
         for event in block.split(b"\n\n"):
             if event and self._read(event):
-                dropped = event
-        if dropped is not None:
-            block = block.replace(dropped + b"\n\n", b"", 1)
+                dropped = True
+            else:
+                passed.append(event)
+        if dropped:
+            block = b"\n\n".join(passed)
         return block.replace(self._theirs, self._ours) if self._theirs is not None else block
 
     def _read(self, event: bytes) -> bool:
@@ -105,7 +114,7 @@ class StreamRelay:
         return isinstance(chunk, dict) and self._note(event, chunk)
 
     def _note(self, event: bytes, chunk: dict[str, Any]) -> bool:
-        if self._model is None:
+        if self._theirs is None or not self._model:
             self._begin(event, chunk)
         choices = dicts(chunk.get("choices"))
         for choice in choices:
@@ -118,13 +127,16 @@ class StreamRelay:
         usage = chunk.get("usage")
         if usage:
             self._usage = usage_of(usage) or self._usage
-        if "error" in chunk and not choices:
-            self.error = chunk["error"] if isinstance(chunk["error"], dict) else {"message": str(chunk["error"])}
+        error = chunk.get("error")
+        if error and not choices:
+            self.error = error if isinstance(error, dict) else {"message": str(error)}
         return self._drop_usage and not choices and bool(usage)
 
     def _begin(self, event: bytes, chunk: dict[str, Any]) -> None:
+        """Takes the model and the id from the first chunk that has them: a first one may come without."""
         model = chunk.get("model")
-        self._model = model if isinstance(model, str) else None
+        if not self._model and model and isinstance(model, str):
+            self._model = model
         if self._theirs is None:
             self._theirs = id_fragment(event, chunk.get("id"))
 

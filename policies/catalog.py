@@ -51,6 +51,9 @@ class PriceSchedule:
 
     def at(self, day: date) -> Price:
         """The price in force on `day`; before the first date, the first price."""
+        newest = self.prices[-1]
+        if newest.effective_from <= day:  # nearly always
+            return newest
         index = bisect_right(self.prices, day, key=lambda price: price.effective_from)
         return self.prices[max(index - 1, 0)]
 

@@ -17,3 +17,9 @@ def cost_nusd(usage: TokenUsage, price: Price) -> int:
         + usage.output_tokens * price.output_nusd_per_mtok
     )
     return -(-total // TOKENS_PER_UNIT)
+
+
+def cost_of_tokens_nusd(input_tokens: int, output_tokens: int, price: Price) -> int:
+    """`cost_nusd` for bare counts, none of them cached: what comparing and reserving ask, many times a request."""
+    total = input_tokens * price.input_nusd_per_mtok + output_tokens * price.output_nusd_per_mtok
+    return -(-total // TOKENS_PER_UNIT)

@@ -8,8 +8,7 @@ from typing import Literal
 
 from classifiers.base import TIERS, Tier
 from policies.catalog import Capability, Deployment, Price
-from policies.pricing import cost_nusd
-from policies.usage import TokenUsage
+from policies.pricing import cost_of_tokens_nusd
 
 Reason = Literal[
     "pinned", "simple", "moderate", "complex", "escalated", "degraded", "budget", "fallback", "cache", "refused"
@@ -144,7 +143,7 @@ def _choice(deployment: Deployment, facts: RoutingFacts) -> Choice:
     output_tokens = EXPECTED_OUTPUT_TOKENS
     if facts.max_output_tokens is not None and facts.max_output_tokens < output_tokens:
         output_tokens = facts.max_output_tokens
-    return Choice(deployment, price, cost_nusd(TokenUsage(facts.input_tokens, output_tokens), price))
+    return Choice(deployment, price, cost_of_tokens_nusd(facts.input_tokens, output_tokens, price))
 
 
 def _order(choice: Choice, facts: RoutingFacts) -> tuple[int, int, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Any, Literal
 
 Status = Literal["ok", "error", "cancelled", "refused", "abandoned"]
@@ -67,7 +68,7 @@ class SpendRecord:
         return self.baseline_cost_nusd - self.cost_nusd
 
     def to_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in FIELD_NAMES}
+        return dict(zip(FIELD_NAMES, _values(self), strict=True))
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> SpendRecord:
@@ -76,3 +77,4 @@ class SpendRecord:
 
 
 FIELD_NAMES: tuple[str, ...] = tuple(f.name for f in fields(SpendRecord))
+_values = attrgetter(*FIELD_NAMES)

@@ -30,15 +30,15 @@ from router.prices import PriceBook, load_prices
 from router.providers.base import Provider
 from router.providers.litellm_provider import LiteLLMEndpoint, LiteLLMProvider
 from router.providers.openai_wire import Endpoint, OpenAIWireProvider
-from router.stores.redis_admission import ADMIT, SETTLE, RedisAdmissionStore
 from router.services import AdminServices, Services
+from router.stores.redis_admission import ADMIT, SETTLE, RedisAdmissionStore
 from router.stores.redis_budgets import RedisBudgets
 from router.stores.redis_connection import RedisConnection
 from router.stores.redis_server import embedded_url
 from router.stores.sql_directory import SqlDirectory
 from router.stores.sql_engine import create_ledger_engine
 from router.stores.sql_ledger import SqlLedger
-from router.telemetry import Telemetry
+from router.telemetry import Gauges, Telemetry
 from router.tokenizers import TokenCounter
 
 SIMULATED_KEY = "simulated"
@@ -148,12 +148,12 @@ def _services(
     simulated: bool,
 ) -> Services:
     models = Models(_aliases(config, deployments), deployments)
-    telemetry = Telemetry(config.logging.requests)
     accountant = _accountant(config, prices, deployments)
     retries = config.retries
     dispatcher = Dispatcher(
         targets, RetryPolicy(retries.max_attempts, retries.base_seconds, retries.max_seconds), clock
     )
+    telemetry = Telemetry(config.logging.requests, lambda: _gauges(admission, dispatcher))
     authenticator = Authenticator(admin.directory.principal_by_hash, clock)
     pipeline = ChatPipeline(
         authenticator=authenticator,
@@ -168,6 +168,11 @@ def _services(
         new_request_id=new_request_id,
     )
     return Services(config, pipeline, authenticator, models, dispatcher, admission, telemetry, admin, simulated)
+
+
+def _gauges(admission: RedisAdmissionStore, dispatcher: Dispatcher) -> Gauges:
+    circuits_open = {name: state == "open" for name, state in dispatcher.circuit_states().items()}
+    return Gauges(admission.unsettled, circuits_open)
 
 
 def new_request_id() -> str:
@@ -199,9 +204,7 @@ def _aliases(config: Config, deployments: Mapping[str, Deployment]) -> dict[str,
         candidates = tuple(deployments[wanted_name] for wanted_name in wanted if wanted_name in deployments)
         if not candidates:
             raise ConfigError(f"aliases.{name}: none of its deployments can be used: {', '.join(wanted)}")
-        aliases[name] = Alias(
-            name, candidates, settings.moderate_from, settings.complex_from, settings.max_fallbacks
-        )
+        aliases[name] = Alias(name, candidates, settings.moderate_from, settings.complex_from, settings.max_fallbacks)
     return aliases
 
 

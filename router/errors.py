@@ -36,6 +36,8 @@ class ParsimonyError(Exception):
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
+        self.request_id: str | None = None
+        """Of the request's record, where it has one: for `parsimony explain`."""
 
 
 class ConfigError(ParsimonyError):

@@ -22,6 +22,9 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
+WATCH_AFTER_SECONDS = 0.02
+
+
 class ClientGone(Exception):
     """The client went away before its request was whole."""
 
@@ -62,11 +65,11 @@ async def chat_completions(
     try:
         raw = await read_body(receive, max_body_bytes)
         incoming = _incoming(scope["headers"], raw)
-        watch = asyncio.ensure_future(_watch(receive, reply, asyncio.current_task()))
+        watch = _Watch(receive, reply)
         try:
             await pipeline.answer(incoming, reply)
         finally:
-            watch.cancel()
+            watch.stop()
     except ClientGone:
         return
     except ParsimonyError as error:
@@ -80,13 +83,37 @@ async def chat_completions(
         await send_error(send, ParsimonyError("Something went wrong here; the log says what."), reply)
 
 
-async def _watch(receive: Receive, reply: AsgiReply, task: asyncio.Task[Any] | None) -> None:
-    """Waits for the client to leave; then cancels the request, unless somebody else wants its answer."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    reply.gone = True
-    if task is not None and not (reply.keep_going is not None and reply.keep_going()):
-        task.cancel()
+class _Watch:
+    """Notices when the client leaves; then cancels the request, unless somebody else wants its answer.
+
+    It begins to look after WATCH_AFTER_SECONDS: a task for every short request would cost more than
+    it saves.
+    """
+
+    __slots__ = ("_receive", "_reply", "_request", "_task", "_timer")
+
+    def __init__(self, receive: Receive, reply: AsgiReply) -> None:
+        self._receive = receive
+        self._reply = reply
+        self._request = asyncio.current_task()
+        self._task: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_SECONDS, self._begin)
+
+    def stop(self) -> None:
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _begin(self) -> None:
+        self._task = asyncio.ensure_future(self._look())
+
+    async def _look(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._reply.gone = True
+        keep_going = self._reply.keep_going
+        if self._request is not None and not (keep_going is not None and keep_going()):
+            self._request.cancel()
 
 
 async def read_body(receive: Receive, limit_bytes: int) -> bytes:

@@ -43,9 +43,6 @@ def health_router(
 
     @router.get("/metrics")
     async def metrics() -> Response:
-        telemetry.unsettled.set(admission.unsettled)
-        for name, state in dispatcher.circuit_states().items():
-            telemetry.circuits.labels(name).set(state == "open")
         return Response(telemetry.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return router
@@ -57,6 +54,6 @@ async def _sql_state(ping_sql: Callable[[], None]) -> str:
             await asyncio.to_thread(ping_sql)
     except TimeoutError:
         return "does not answer in time"
-    except Exception as error:  # the border of the check: whatever is wrong, it says so
+    except Exception as error:  # noqa: BLE001 - the border of the check: whatever is wrong, it says so
         return f"cannot be used: {error}"
     return "ok"

@@ -19,7 +19,7 @@ def models_router(models: Models, authenticated: Callable[..., Any]) -> APIRoute
     @router.get("/v1/models")
     async def list_models(principal: Principal = Depends(authenticated)) -> dict[str, Any]:
         """The models that the key may use."""
-        everything = [*models.aliases.values(), *models.deployments.values()]
+        everything: list[Alias | Deployment] = [*models.aliases.values(), *models.deployments.values()]
         return {"object": "list", "data": [_wire(model) for model in everything if _may_use(principal, model)]}
 
     @router.get("/v1/models/{name:path}")

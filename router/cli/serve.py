@@ -61,8 +61,8 @@ def _prepare(settings: Config, lineup: Lineup, url: str) -> None:
     """Brings the stores up to date, says what serves, and on the first start makes a key."""
     admin = admin_services(settings)
     migrate(admin.engine)
-    if not admin.budgets.whole():
-        rebuild_counters(admin, SYSTEM_CLOCK.now())
+    # Budgets may have been set, and Redis may have lost its data, while nothing was running.
+    rebuild_counters(admin, SYSTEM_CLOCK.now())
     typer.echo(f"Parsimony serves {url}/v1")
     typer.echo(_lineup_text(lineup))
     secret = _first_key(admin)

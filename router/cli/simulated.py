@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from router.providers.simulated import run_simulated
 
@@ -13,7 +14,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     arguments = parser.parse_args()
-    run_simulated(arguments.host, arguments.port, arguments.fd)
+    run_simulated(arguments.host, arguments.port, arguments.fd, parent_pid=os.getppid())
 
 
 if __name__ == "__main__":

@@ -39,6 +39,8 @@ async def _serve(config: Config, listener: socket.socket, simulated_url: str | N
             uvicorn.Config(
                 create_app(services),
                 http="httptools",
+                ws="none",
+                proxy_headers=False,
                 lifespan="off",
                 access_log=False,
                 log_config=None,
@@ -64,7 +66,7 @@ def main() -> None:
     arguments = parser.parse_args()
     config = load_config(arguments.config)
     configure_logging(config.logging.format, config.logging.level)
-    loop_factory = uvicorn.Config("", loop="uvloop").get_loop_factory()
+    loop_factory = uvicorn.Config("", loop="uvloop", log_config=None).get_loop_factory()
     try:
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(_serve(config, socket.socket(fileno=arguments.fd), arguments.simulated_url))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import signal
 import socket
 import sys
@@ -20,8 +19,8 @@ from router.errors import ConfigError, StoreUnavailable
 from router.services import AdminServices
 from router.stores import redis_keys
 from router.stores.ledger_writer import LedgerWriter
-from router.stores.redis_budgets import Janitor
 from router.stores.redis_admission import LEASE_SECONDS
+from router.stores.redis_budgets import Janitor
 from router.telemetry import configure_logging
 
 logger = logging.getLogger(__name__)
@@ -54,7 +53,8 @@ def main() -> None:
         signal.signal(number, lambda *_: stop.set())
     try:
         admin = admin_services(config)
-        consumer = f"{socket.gethostname()}-{os.getpid()}"
+        # The same name after a restart, so that what the last one left pending is taken up at once.
+        consumer = f"{socket.gethostname()}:{config.data_dir.resolve()}"
         writer = LedgerWriter(redis_client(config), admin.ledger, redis_keys.SPEND_STREAM, consumer=consumer)
         thread = threading.Thread(target=writer.run, args=(stop,), name="ledger-writer")
         thread.start()

@@ -22,6 +22,8 @@ def error_headers(error: ParsimonyError) -> list[tuple[bytes, bytes]]:
     headers = [(b"content-type", b"application/json")]
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % math.ceil(error.retry_after_s)))
+    if error.request_id is not None:
+        headers.append((b"x-parsimony-request-id", error.request_id.encode()))
     if isinstance(error, BudgetExhausted):
         headers.append((b"x-should-retry", b"false"))
     return headers

@@ -83,12 +83,10 @@ class Accountant:
 
     def charge(self, accepted: Accepted, choice: Choice, answer: AnswerFacts) -> Charge:
         """The cost of an answer, whole or as far as it came."""
-        usage, source = answer.usage, "provider"
-        if usage is None:
-            usage, source = self._counted(accepted.request, choice, answer.output_text), "counted"
+        usage = answer.usage or self._counted(accepted.request, choice, answer.output_text)
         return Charge(
             usage=usage,
-            usage_source=source,
+            usage_source="provider" if answer.usage else "counted",
             cost_nusd=cost_nusd(usage, choice.price),
             baseline=self._counterfactual(accepted, choice, answer.output_text, usage),
         )
@@ -108,9 +106,31 @@ class Accountant:
             input_tokens, output_tokens = _input_tokens(counter, accepted.request), counter.count_text(output_text)
         return counterfactual(self._baseline, input_tokens, output_tokens, accepted.day)
 
-    def record(
-        self, accepted: Accepted, outcome: Outcome, *, now_s: float, reserved_nusd: int = 0
-    ) -> SpendRecord:
+    def provisional(self, accepted: Accepted) -> dict[str, Any]:
+        """What is known before dispatch: the record of a request whose end nobody will have seen."""
+        classification = accepted.classification
+        deployment = accepted.decision.chain[0].deployment
+        return {
+            "request_id": accepted.request_id,
+            "started_at_ms": accepted.started_at_ms,
+            "duration_ms": 0,
+            "team_id": accepted.principal.team_id,
+            "key_id": accepted.principal.key_id,
+            "alias": accepted.request.model,
+            "deployment": deployment.name,
+            "provider_name": deployment.provider_name,
+            "request_model": deployment.model,
+            "reason": accepted.decision.reason,
+            "tier": accepted.tier,
+            "score": classification.score if classification else None,
+            "classifier": classification.classifier if classification else None,
+            "status": "abandoned",
+            "stream": accepted.request.stream,
+            "baseline_model": self._baseline.model,
+            "simulated": deployment.simulated,
+        }
+
+    def record(self, accepted: Accepted, outcome: Outcome, *, now_s: float, reserved_nusd: int = 0) -> SpendRecord:
         choice, charge, answer = outcome.choice, outcome.charge, outcome.answer
         usage = charge.usage if charge else NO_USAGE
         forgone = charge.baseline if charge else NOTHING_FORGONE

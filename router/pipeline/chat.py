@@ -20,7 +20,7 @@ from router.pipeline.accounts import Accepted, Accountant, Outcome
 from router.pipeline.authenticate import Authenticator
 from router.pipeline.cached import pack, unpack
 from router.pipeline.decide import Decider
-from router.pipeline.dispatch import DispatchFailed, Dispatcher
+from router.pipeline.dispatch import Dispatcher, DispatchFailed
 from router.pipeline.flights import Flight, Flights
 from router.pipeline.reply import Reply
 from router.pipeline.reserve import BudgetWindows, plans, seconds_left
@@ -115,6 +115,9 @@ class ChatPipeline:
             self._settle_served(held, served, cache_key)
             if served.error is not None:
                 raise served.error
+        except ParsimonyError as error:
+            error.request_id = accepted.request_id
+            raise
         finally:
             if flight is not None:
                 # On one connection the stores work in order: whoever waits finds what was settled.
@@ -150,11 +153,10 @@ class ChatPipeline:
     async def _admit(
         self, accepted: Accepted, cache_key: str, counters: tuple[BudgetCounter, ...], *, look_up: bool
     ) -> Admission:
-        provisional = self._record(accepted, Outcome("abandoned", accepted.decision.reason))
         try:
             return await self._admission.admit(
                 accepted.request_id,
-                orjson.dumps(provisional),
+                orjson.dumps(self._accountant.provisional(accepted)),
                 cache_key=cache_key,
                 look_up=look_up and bool(cache_key),
                 amounts_nusd=accepted.amounts_nusd,
@@ -228,9 +230,7 @@ class ChatPipeline:
         )
 
     def _record(self, accepted: Accepted, outcome: Outcome, *, reserved_nusd: int = 0) -> SpendRecord:
-        return self._accountant.record(
-            accepted, outcome, now_s=self._clock.monotonic(), reserved_nusd=reserved_nusd
-        )
+        return self._accountant.record(accepted, outcome, now_s=self._clock.monotonic(), reserved_nusd=reserved_nusd)
 
     def _settle(
         self,
@@ -247,7 +247,7 @@ class ChatPipeline:
             Settlement(
                 request_id=record.request_id,
                 cost_nusd=record.cost_nusd,
-                record=orjson.dumps(record),
+                record=orjson.dumps(record.to_json()),
                 admitted=admitted,
                 counter_keys=tuple([counter.key for counter in counters]),
                 cache_key=cache_key,

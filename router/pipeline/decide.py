@@ -11,7 +11,7 @@ from policies.catalog import Deployment
 from policies.routing import NoRoute, RouteDecision, RoutingFacts, decide, pin
 from router.errors import ContextLengthExceeded, InvalidRequest, ModelNotAllowed, ParsimonyError
 from router.openai.requests import ChatRequest
-from router.pipeline.models import Alias, Models, allowed_deployments
+from router.pipeline.models import Models, allowed_deployments
 from router.pipeline.reserve import IMAGE_TOKENS
 from router.stores.base import Principal
 from router.tokenizers import estimate_tokens
@@ -28,9 +28,7 @@ class Decided:
 
 
 class Decider:
-    def __init__(
-        self, models: Models, classifier: Classifier, unavailable: Callable[[], frozenset[str]]
-    ) -> None:
+    def __init__(self, models: Models, classifier: Classifier, unavailable: Callable[[], frozenset[str]]) -> None:
         self._models = models
         self._classifier = classifier
         self._unavailable = unavailable

@@ -5,16 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from policies.budget import Budget
-from policies.pricing import cost_nusd
+from policies.pricing import cost_of_tokens_nusd
 from policies.routing import Choice, RouteDecision
-from policies.usage import TokenUsage
 from router.openai.requests import ChatRequest
 from router.stores.admission import BudgetCounter
 from router.stores.base import Principal
 from router.stores.counters import counter_of, window_of
 
 IMAGE_TOKENS = 1_536
-"""More than any image costs at GPT-4o's and GPT-4-turbo's high detail (OpenAI's vision guide: 85 + 170 a tile, 8 tiles)."""
+"""More than an image costs at high detail: 85 and 170 for each of at most 8 tiles (OpenAI, guide to vision, GPT-4o)."""
 
 
 def worst_cost_nusd(choice: Choice, request: ChatRequest) -> int:
@@ -22,7 +21,7 @@ def worst_cost_nusd(choice: Choice, request: ChatRequest) -> int:
     deployment = choice.deployment
     input_tokens = min(request.size_bytes + request.image_count * IMAGE_TOKENS, deployment.context_window)
     output_tokens = min(request.max_output_tokens or deployment.max_output_tokens, deployment.context_window)
-    return cost_nusd(TokenUsage(input_tokens, output_tokens * request.choices), choice.price)
+    return cost_of_tokens_nusd(input_tokens, output_tokens * request.choices, choice.price)
 
 
 def plans(decision: RouteDecision, request: ChatRequest) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -23,6 +23,9 @@ from router.pipeline.reply import Reply
 _REPEATABLE = frozenset({"stop", "length", "tool_calls", "function_call"})
 """Finish reasons of answers worth repeating; a content filter's, or none at all, is not."""
 
+LAST_WORD_SECONDS = 5.0
+"""How long a client may take to accept the error frame that ends its stream."""
+
 
 @dataclass(frozen=True, slots=True)
 class Served:
@@ -60,9 +63,7 @@ class Responder:
             answer = completion_facts(completion)
         except (orjson.JSONDecodeError, AttributeError):
             error = UpstreamUnavailable(f"{call.choice.deployment.name} answered with something that is no completion")
-            outcome = Outcome(
-                "error", _reason(accepted, call), attempts=tuple(call.attempts), error_code=error.code
-            )
+            outcome = Outcome("error", _reason(accepted, call), attempts=tuple(call.attempts), error_code=error.code)
             return Served(outcome, error)
         theirs = id_fragment(raw, completion.get("id"))
         body = raw.replace(theirs, our_id_fragment(accepted.request_id), 1) if theirs else raw
@@ -76,27 +77,26 @@ class Responder:
 
     async def _stream(self, accepted: Accepted, call: Call, reply: Reply, first_token_s: float) -> Served:
         target = self._targets[call.choice.deployment.name]
-        relay = StreamRelay(
-            accepted.request_id, drop_usage=target.stream_usage and not accepted.request.include_usage
-        )
+        relay = StreamRelay(accepted.request_id, drop_usage=target.stream_usage and not accepted.request.include_usage)
         kept = _Kept(self._max_kept_bytes if accepted.cacheable else 0)
         failure: UpstreamError | None = None
         cancelled: asyncio.CancelledError | None = None
         try:
             await reply.start(200, headers.of_call(accepted, call, _reason(accepted, call)))
             failure = await self._relay(call, relay, reply, kept)
-            if failure is not None:
-                await reply.send(error_event(error_body(failure)), last=True)
+            if failure is not None and not await _told(reply, failure):
+                failure = None  # it was the client that kept us waiting, and does still
         except asyncio.CancelledError as error:
             cancelled = error
         finally:
             await call.answer.close()
         answer = relay.facts()
-        status: Status = "cancelled" if cancelled or reply.gone else "ok"
+        # Clients hang up once they have read [DONE]: whoever has that has the whole answer.
+        status: Status = "cancelled" if (cancelled or reply.gone) and not relay.done else "ok"
         if failure is not None or relay.error is not None:
             status = "error"
         outcome = self._outcome(status, accepted, call, answer, first_token_s, failure)
-        storable = status != "error" and cancelled is None and _repeatable(answer) and kept.whole
+        storable = status == "ok" and _repeatable(answer) and kept.whole
         return Served(outcome, cancelled, kept.body() if storable else b"", storable)
 
     async def _relay(self, call: Call, relay: StreamRelay, reply: Reply, kept: _Kept) -> UpstreamError | None:
@@ -105,23 +105,25 @@ class Responder:
         chunk = call.first
         try:
             async with asyncio.timeout(max(call.deadline_s - self._clock.monotonic(), 0)):
-                while chunk is not None:
+                while chunk is not None and not relay.done:
                     if data := relay.feed(chunk):
                         kept.add(data)
-                        await reply.send(data)
+                        await reply.send(data, last=relay.done)
                     chunk = await call.answer.next_chunk()
         except TimeoutError:
             return UpstreamTimeout(f"{name} did not finish in time")
         except EventTooLarge as error:
             return UpstreamUnavailable(f"{name} sent {error}")
         except UpstreamError as error:
-            return error
-        data = relay.finish()
-        if relay.error is not None:
-            kept.drop()
-            await reply.send(data, last=True)
+            return None if relay.done else error
+        if relay.done:
             return None
-        if not relay.done:
+        return await self._end(name, relay, reply, kept)
+
+    async def _end(self, name: str, relay: StreamRelay, reply: Reply, kept: _Kept) -> UpstreamError | None:
+        """The provider's stream has ended without `[DONE]`: whole, broken off, or with an error of its own."""
+        data = relay.finish()
+        if relay.error is None and not relay.done:
             if not relay.facts().finish_reasons:
                 return UpstreamUnavailable(f"{name} broke off in mid-stream")
             data += DONE
@@ -174,6 +176,17 @@ class _Kept:
 
     def body(self) -> bytes:
         return b"".join(self._parts)
+
+
+async def _told(reply: Reply, failure: UpstreamError) -> bool:
+    """Sends the error frame. False for a client that takes nothing any more; it counts as gone then."""
+    try:
+        async with asyncio.timeout(LAST_WORD_SECONDS):
+            await reply.send(error_event(error_body(failure)), last=True)
+    except TimeoutError:
+        reply.gone = True
+        return False
+    return True
 
 
 def _reason(accepted: Accepted, call: Call) -> Reason:

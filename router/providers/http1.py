@@ -59,14 +59,14 @@ class Http1Client:
 
     async def post(self, body: bytes) -> Http1Answer:
         """Returns once the head of the answer is there. Raises Http1Error."""
-        while True:
-            connection = self._take_idle()
-            if connection is None:
-                return await self._exchange(await self._connect(), body)
+        connection = self._take_idle()
+        if connection is not None:
             try:
                 return await self._exchange(connection, body)
             except _Stale:
-                continue  # closed while idle, as its peer was free to do
+                pass  # closed while idle, as its peer was free to do
+        # Not the next idle one: a request that kills its server would be sent over each of them.
+        return await self._exchange(await self._connect(), body)
 
     async def close(self) -> None:
         for connection in [*self._idle, *self._busy]:

@@ -14,8 +14,8 @@ from router.providers.http1 import Http1Answer, Http1Client, Http1Error, TooMany
 
 MAX_ANSWER_BYTES = 33_554_432
 MAX_ERROR_BYTES = 65_536
-_OUR_FAULT = frozenset({401, 403})
-"""Refused there for our credential, not for what the caller sent."""
+_OUR_FAULT = frozenset({401, 402, 403})
+"""Refused there for our credential or our bill, not for what the caller sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +96,10 @@ def error_of_status(name: str, status: int, body: bytes, retry_after: str | None
     """A non-2xx answer as one of our errors."""
     if status == 429:
         return UpstreamRateLimited(f"{name} limits our rate", retry_after_s=retry_after_s(retry_after, time()))
-    if status == 408:
-        return UpstreamTimeout(f"{name} answered 408")
+    if status in (408, 504):
+        return UpstreamTimeout(f"{name} answered HTTP {status}")
     if status in _OUR_FAULT:
-        return UpstreamUnavailable(f"{name} refused our credential (HTTP {status})")
+        return UpstreamUnavailable(f"{name} refused our credential or account (HTTP {status})")
     if 400 <= status < 500:
         return UpstreamRejected(f"{name} rejected the request (HTTP {status})", status=status, body=_json_only(body))
     return UpstreamUnavailable(f"{name} answered HTTP {status}", retry_after_s=retry_after_s(retry_after, time()))

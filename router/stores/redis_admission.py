@@ -65,7 +65,8 @@ class RedisAdmissionStore:
         limits = [value for counter in counters for value in (counter.limit_nusd, counter.expires_at_s)]
         reply = await self._connection.execute(
             "EVALSHA", _ADMIT_SHA, 3 + len(counters),
-            redis_keys.COUNTERS_WHOLE, cache_key or redis_keys.COUNTERS_WHOLE, self._pending_key, *[counter.key for counter in counters],
+            redis_keys.COUNTERS_WHOLE, cache_key or redis_keys.COUNTERS_WHOLE, self._pending_key,
+            *[counter.key for counter in counters],
             request_id, record, "1" if look_up else "0", len(amounts_nusd), *amounts_nusd, *limits,
         )  # fmt: skip
         verdict = reply[0]
@@ -95,7 +96,8 @@ class RedisAdmissionStore:
     async def drain(self, timeout_s: float) -> None:
         """Waits until every settlement is acknowledged, at most `timeout_s`."""
         deadline = asyncio.get_running_loop().time() + timeout_s
-        while self.unsettled and asyncio.get_running_loop().time() < deadline:
+        # Polled, since settlements fail and are put off at any time; this happens once, at the end.
+        while self.unsettled and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         if self.unsettled:
             logger.error("%d settlements could not reach Redis; their reservations stand", self.unsettled)

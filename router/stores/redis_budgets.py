@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from typing import cast
 
 import orjson
 import redis
@@ -18,11 +19,21 @@ from router.stores.redis_admission import SETTLE
 
 logger = logging.getLogger(__name__)
 
+_RAISE_TO = """
+local spent = redis.call('HGET', KEYS[1], 'spent')
+if not spent or tonumber(spent) < tonumber(ARGV[1]) then
+  redis.call('HSET', KEYS[1], 'spent', ARGV[1])
+end
+redis.call('EXPIREAT', KEYS[1], ARGV[2])
+"""
+
+
 class RedisBudgets:
     """Everything about counters that need not be fast; through redis-py, synchronously."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
+        self._raise_to = client.register_script(_RAISE_TO)
 
     def states(self, budgets: Sequence[Budget], now: datetime) -> list[BudgetState]:
         """Each budget with what is spent and reserved in its current window."""
@@ -37,10 +48,12 @@ class RedisBudgets:
         ]
 
     def seed(self, budget: Budget, spent_nusd: int, now: datetime) -> None:
-        """Starts the counter of a new budget at what its subject has spent already in this window."""
+        """Raises the counter of a budget to what its subject has spent already in this window.
+
+        Never lowers it: the ledger may lag behind what is settled.
+        """
         counter = counter_of(budget, window_of(budget, now))
-        if self._redis.hsetnx(counter.key, "spent", spent_nusd):
-            self._redis.expireat(counter.key, counter.expires_at_s)
+        self._raise_to(keys=[counter.key], args=[spent_nusd, counter.expires_at_s])
 
     def whole(self) -> bool:
         """Whether the counters hold everything spent: false in a Redis that is new or lost its data."""
@@ -69,7 +82,7 @@ class Janitor:
     def sweep(self) -> int:
         """Settles what lapsed workers left pending; returns how many requests that were."""
         swept = 0
-        for raw in self._redis.smembers(redis_keys.WORKERS):
+        for raw in cast(set[bytes], self._redis.smembers(redis_keys.WORKERS)):
             worker_id = raw.decode()
             if not self._redis.exists(redis_keys.lease(worker_id)):
                 swept += self._abandon(worker_id)
@@ -78,7 +91,7 @@ class Janitor:
 
     def _abandon(self, worker_id: str) -> int:
         pending_key = redis_keys.pending(worker_id)
-        entries = self._redis.hgetall(pending_key)
+        entries = cast(dict[bytes, bytes], self._redis.hgetall(pending_key))
         for request_id, entry in entries.items():
             amount, keys, record = entry.split(b"\n", 2)
             self._settle(

@@ -80,7 +80,7 @@ class RedisConnection(asyncio.Protocol):
         future = self._loop.create_future()
         if not self._outgoing:
             self._loop.call_soon(self._flush)
-        self._outgoing.append(hiredis.pack_command(parts))
+        self._outgoing.append(hiredis.pack_command(parts))  # type: ignore[arg-type]  # its stub forbids what it takes
         self._waiting.append((self._loop.time(), future))
         return future
 

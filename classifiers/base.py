@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, Protocol
+
+from classifiers.records import record
 
 Tier = Literal["simple", "moderate", "complex"]
 TIERS: tuple[Tier, ...] = ("simple", "moderate", "complex")
@@ -11,7 +12,7 @@ TIERS: tuple[Tier, ...] = ("simple", "moderate", "complex")
 ResponseFormat = Literal["text", "json_object", "json_schema"]
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Message:
     """One turn of the conversation; `text` joins the text parts of its content."""
 
@@ -20,7 +21,7 @@ class Message:
     image_count: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Prompt:
     """The whole request as a classifier may look at it; the newest message comes last."""
 
@@ -30,7 +31,7 @@ class Prompt:
     max_output_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Classification:
     """How hard a request is.
 

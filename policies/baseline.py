@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
+from classifiers.records import record
 from policies.catalog import PriceSchedule
 from policies.pricing import cost_nusd
 from policies.usage import TokenUsage
@@ -25,7 +26,7 @@ class Baseline:
     tokenizer: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Counterfactual:
     """What the baseline would have charged, and on what basis that is thought.
 

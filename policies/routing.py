@@ -7,6 +7,7 @@ from datetime import date
 from typing import Literal
 
 from classifiers.base import TIERS, Tier
+from classifiers.records import record
 from policies.catalog import Capability, Deployment, Price
 from policies.pricing import cost_of_tokens_nusd
 
@@ -32,7 +33,7 @@ EXPECTED_OUTPUT_TOKENS = 300
 _RANK: dict[Tier, int] = {tier: rank for rank, tier in enumerate(TIERS)}
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class RoutingFacts:
     """All that a decision depends on.
 
@@ -51,7 +52,7 @@ class RoutingFacts:
     day: date
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Choice:
     """One deployment in the chain, and the price in force."""
 
@@ -60,7 +61,7 @@ class Choice:
     expected_cost_nusd: int
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class RouteDecision:
     """`chain` is tried in order; `passed_over` says of each other candidate why not."""
 
@@ -153,10 +154,12 @@ def _order(choice: Choice, facts: RoutingFacts) -> tuple[int, int, str]:
 
 def _reason(first: Deployment, facts: RoutingFacts) -> Reason:
     required, got = _RANK[facts.tier], _RANK[first.tier]
+    if got == required:
+        return facts.tier
     if got < required:
         return "degraded"
     # Stronger than required is an escalation only where one of the required tier was configured but did not fit.
     exact = [d for d in facts.candidates if d.tier == facts.tier]
-    if got > required and exact and all(_obstacle(d, facts) or d.name in facts.unavailable for d in exact):
+    if exact and all(_obstacle(d, facts) or d.name in facts.unavailable for d in exact):
         return "escalated"
     return facts.tier

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from operator import attrgetter
 from typing import Any, Literal
+
+from classifiers.records import record
 
 Status = Literal["ok", "error", "cancelled", "refused", "abandoned"]
 CacheStatus = Literal["hit", "miss", "off"]
 UsageSource = Literal["provider", "counted", "cache", "reserved", "none"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class SpendRecord:
     """One request, settled. Amounts are integer nano-USD, times are Unix milliseconds, UTC.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from classifiers.records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class TokenUsage:
     """Tokens of one call, in OpenTelemetry GenAI's names.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from classifiers.base import Message, Prompt, ResponseFormat
+from classifiers.records import record
 from policies.catalog import Capability
 from router.errors import InvalidRequest
 
@@ -19,7 +19,7 @@ _SURELY_WRITABLE_DEPTH = 250
 """orjson reads objects and arrays nested 1,024 deep, but writes no more than about 250 of them."""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class ChatRequest:
     """`body` is the request as parsed; the other fields are what the pipeline reads of it."""
 

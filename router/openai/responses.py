@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from classifiers.records import record
 from policies.usage import TokenUsage
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class AnswerFacts:
     """What settling needs to know of an answer. `usage` is None where the provider reported none."""
 

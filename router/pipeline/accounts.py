@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
 from classifiers.base import Classification, Tier
+from classifiers.records import record
 from policies.baseline import Baseline, Counterfactual, counterfactual
 from policies.pricing import cost_nusd
 from policies.routing import Choice, Reason, RouteDecision
@@ -22,7 +23,7 @@ from router.tokenizers import TokenCounter
 NOTHING_FORGONE = Counterfactual(input_tokens=0, output_tokens=0, cost_nusd=0, basis="no answer")
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Accepted:
     """A request that passed the door, and what was decided for it."""
 
@@ -43,7 +44,7 @@ class Accepted:
     day: date
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Charge:
     """What the provider's answer cost, and what the baseline's would have."""
 
@@ -53,7 +54,7 @@ class Charge:
     baseline: Counterfactual
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Outcome:
     """How it ended. `choice` is None where no provider answered."""
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import fields
 from typing import Any
 
 import orjson
 
+from classifiers.records import record
 from policies.spend import SpendRecord
 from router.openai.responses import our_id_fragment
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class CachedAnswer:
     """What a repeat needs: the body, and what the answer it repeats was and was worth.
 
@@ -35,7 +36,7 @@ class CachedAnswer:
         return self.body.replace(our_id_fragment(self.request_id), our_id_fragment(request_id))
 
 
-_FACTS = tuple(name for name in CachedAnswer.__slots__ if name != "body")
+_FACTS = tuple(field.name for field in fields(CachedAnswer) if field.name != "body")
 
 
 def pack(record: SpendRecord, body: bytes) -> bytes:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import orjson
 
+from classifiers.records import record
 from policies.money import format_usd
 from policies.routing import within_budget
 from policies.spend import SpendRecord
@@ -33,7 +34,7 @@ from router.telemetry import Telemetry
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Incoming:
     """What the HTTP layer hands over. `no_cache`: answer afresh; `no_store`: and keep nothing, either."""
 
@@ -57,7 +58,7 @@ class CachePolicy:
         return self.enabled and (request.temperature is None or request.temperature <= self.max_temperature)
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Held:
     """What admission gave: the request with the chain that the budgets carry, and what they hold for it."""
 

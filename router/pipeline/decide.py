@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from classifiers.base import Classification, Classifier, Tier, tier_of
+from classifiers.records import record
 from policies.catalog import Deployment
 from policies.routing import NoRoute, RouteDecision, RoutingFacts, decide, pin
 from router.errors import ContextLengthExceeded, InvalidRequest, ModelNotAllowed, ParsimonyError
@@ -17,7 +17,7 @@ from router.stores.base import Principal
 from router.tokenizers import estimate_tokens
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Decided:
     """`classification` and `tier` are None for a pinned deployment, which nobody judges."""
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from classifiers.records import record
 from policies.money import format_usd
 from policies.spend import SpendRecord
 from router.pipeline.accounts import Accepted, Charge
@@ -15,7 +14,7 @@ EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 _NO_BUFFERING = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Told:
     """What the headers say of one answer. The costs are None while they are not known yet."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import orjson
 
+from classifiers.records import record
 from policies.routing import Reason
 from policies.spend import Status
 from router.clock import Clock
@@ -27,7 +27,7 @@ LAST_WORD_SECONDS = 5.0
 """How long a client may take to accept the error frame that ends its stream."""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Served:
     """How serving ended. `body` is what the client got, kept where it is `storable`.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from classifiers.records import record
+
 
 @dataclass(frozen=True, slots=True)
 class BudgetCounter:
@@ -15,14 +17,14 @@ class BudgetCounter:
     expires_at_s: int
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class CacheHit:
     """The request is answered: `entry` is what a settlement stored under its key."""
 
     entry: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Admitted:
     """`plan` is the index of the first amount that every budget could carry; it is now held."""
 
@@ -41,7 +43,7 @@ class Refused:
 Admission = CacheHit | Admitted | Refused
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Settlement:
     """What a finished request does to the stores.
 

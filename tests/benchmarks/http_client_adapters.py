@@ -5,6 +5,7 @@ Each is set up as a relay would want it: no redirects, no decompression, no cook
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Protocol
@@ -12,6 +13,8 @@ from typing import Protocol
 import aiohttp
 import httpx
 from pyreqwest.client import ClientBuilder
+
+from router.providers.http1 import Http1Answer, Http1Client
 
 HEADERS = {"content-type": "application/json", "authorization": "Bearer sk-benchmark"}
 
@@ -32,6 +35,50 @@ class HttpClient(Protocol):
     async def close(self) -> None:
         """Close every connection."""
         ...
+
+
+class Http1:
+    """router/providers/http1.py, with the deadline before each read that its provider sets."""
+
+    name = "http1"
+
+    def __init__(self, connect_s: float = 5.0, read_s: float = 30.0) -> None:
+        self._connect_s = connect_s
+        self._read_s = read_s
+        self._clients: dict[str, Http1Client] = {}
+
+    async def _post(self, url: str, body: bytes) -> Http1Answer:
+        if url not in self._clients:
+            self._clients[url] = Http1Client(url, HEADERS, connect_s=self._connect_s)
+        async with asyncio.timeout(self._read_s):
+            return await self._clients[url].post(body)
+
+    async def call(self, url: str, body: bytes) -> tuple[int, bytes]:
+        """See HttpClient."""
+        answer = await self._post(url, body)
+        try:
+            async with asyncio.timeout(self._read_s):
+                return answer.status, await answer.read(1 << 24)
+        finally:
+            answer.release()
+
+    async def stream(self, url: str, body: bytes) -> AsyncIterator[bytes]:
+        """See HttpClient."""
+        answer = await self._post(url, body)
+        try:
+            while True:
+                async with asyncio.timeout(self._read_s):
+                    piece = await answer.next_chunk()
+                if piece is None:
+                    return
+                yield piece
+        finally:
+            answer.release()
+
+    async def close(self) -> None:
+        """See HttpClient."""
+        for client in self._clients.values():
+            await client.close()
 
 
 class Pyreqwest:
@@ -127,4 +174,4 @@ class Httpx:
         await self._client.aclose()
 
 
-CLIENTS = {"pyreqwest": Pyreqwest, "aiohttp": Aiohttp, "httpx": Httpx}
+CLIENTS = {"http1": Http1, "pyreqwest": Pyreqwest, "aiohttp": Aiohttp, "httpx": Httpx}

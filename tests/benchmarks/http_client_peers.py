@@ -183,7 +183,7 @@ async def fetch(client: HttpClient, url: str) -> str:
         async with asyncio.timeout(PATIENCE_S):
             async for _ in client.stream(url, BODY):
                 pieces += 1
-    except Exception as error:  # The exception is what is being measured, whatever it is.
+    except Exception as error:  # noqa: BLE001 - which exception comes is what is being found out
         return f"{describe(error)}\nafter {pieces} pieces, {elapsed_ms(started)}"
     return f"no error: {pieces} pieces, {elapsed_ms(started)}"
 
@@ -305,9 +305,13 @@ CASES: dict[str, Callable[[HttpClient], Awaitable[str]]] = {
     "closed within the head": lambda client: one_request(client, says(OK_HEAD)),
     "no HTTP at all": lambda client: one_request(client, says(b"SSH-2.0-OpenSSH_9.2\r\n", 0.05)),
     "slow head (silent)": lambda client: one_request(client, says(3.0, OK)),
-    "slow head (a byte each 0.2 s)": lambda client: one_request(client, says(*[p for b in OK for p in (bytes([b]), 0.2)])),
+    "slow head (a byte each 0.2 s)": lambda client: one_request(
+        client, says(*[p for b in OK for p in (bytes([b]), 0.2)])
+    ),
     "slow body (silent)": lambda client: one_request(client, says(CHUNKED_HEAD + b"2\r\n{}\r\n", 3.0)),
-    "content-length body cut by close": lambda client: one_request(client, says(OK_HEAD + b"content-length: 9\r\n\r\n{}")),
+    "content-length body cut by close": lambda client: one_request(
+        client, says(OK_HEAD + b"content-length: 9\r\n\r\n{}")
+    ),
     "content-length body cut by reset": lambda client: one_request(
         client, says(OK_HEAD + b"content-length: 9\r\n\r\n{}", None)
     ),

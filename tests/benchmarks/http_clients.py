@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from urllib.request import urlopen
 
 import orjson
 import uvloop
@@ -27,7 +28,7 @@ from tests.benchmarks.http_client_adapters import CLIENTS, HttpClient
 from tests.benchmarks.overhead.processes import free_port, wait_for_port
 
 IN_FLIGHT = (1, 16, 64)
-CALLS = {"pyreqwest": 8_000, "aiohttp": 8_000, "httpx": 800}
+CALLS = {"http1": 12_000, "pyreqwest": 8_000, "aiohttp": 8_000, "httpx": 800}
 WARM_UP_CALLS = 200
 BODY = orjson.dumps({"model": "benchmark", "messages": [{"role": "user", "content": "why is the sky blue? " * 45}]})
 STREAM_BODY = orjson.dumps(
@@ -66,11 +67,18 @@ async def cost_us(call: Callable[[], Awaitable[None]], calls: int, in_flight: in
     return (cpu_seconds() - cpu) / calls * 1e6, (time.perf_counter() - wall) / calls * 1e6
 
 
+def set_pace(url: str, pace: str) -> None:
+    """Tell the benchmark's upstream how the chunks of its streams leave."""
+    with urlopen(url.replace("/v1/chat/completions", f"/pace/{pace}"), timeout=5) as response:
+        response.read()
+
+
 async def measure(name: str, url: str) -> list[list[str]]:
     """One client's rows: whole answers and streams, a column for each number in flight."""
     client = CLIENTS[name]()
     rows = []
-    for label, call, share in (("whole", whole, 1), ("20 chunks", streamed, 4)):
+    for label, call, share in (("whole", whole, 1), ("20 chunks, at once", streamed, 4), ("one by one", streamed, 4)):
+        set_pace(url, "one-by-one" if label == "one by one" else "at-once")
         await cost_us(lambda call=call: call(client, url), WARM_UP_CALLS, 16)
         row = [name, label]
         for in_flight in IN_FLIGHT:

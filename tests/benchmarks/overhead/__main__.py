@@ -31,7 +31,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console()
     if os.getloadavg()[0] > BUSY_LOAD:
-        console.print(f"[yellow]Other work runs on this machine (load {os.getloadavg()[0]:.1f}): figures will be low.[/]")
+        console.print(
+            f"[yellow]Other work runs on this machine (load {os.getloadavg()[0]:.1f}): figures will be low.[/]"
+        )
     settings = Options(options.seconds, options.connections, options.rate, options.gap_ms, options.repeat_share)
     started = time.monotonic()
     try:
@@ -58,7 +60,9 @@ def read_options() -> tuple[argparse.Namespace, Sequence[Target]]:
     parser.add_argument("--rate", type=float, default=200.0, help="requests a second of the fixed schedule")
     parser.add_argument("--gap-ms", type=float, default=0.0, help="time between the chunks of the upstream's streams")
     parser.add_argument("--repeat-share", type=float, default=0.0, help="share of requests that repeat earlier ones")
-    parser.add_argument("--litellm", metavar="PROGRAM", help="the litellm command; else LITELLM_COMMAND, else installed")
+    parser.add_argument(
+        "--litellm", metavar="PROGRAM", help="the litellm command; else LITELLM_COMMAND, else installed"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     options = parser.parse_args()
     options.seconds = options.seconds or (QUICK_SECONDS if options.quick else Options().seconds)

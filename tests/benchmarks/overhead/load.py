@@ -1,7 +1,7 @@
 """The load generator: connections as asyncio Protocols on uvloop, a closed loop or a fixed schedule.
 
 Run as a process of its own; prints a LoadResult as JSON. A request of the fixed schedule is timed from the moment it
-should have left, not from when it did, so a stall delays the clock of every request behind it (no coordinated omission).
+should have left, not from when it did, so a stall counts for every request behind it (no coordinated omission).
 """
 
 from __future__ import annotations
@@ -46,9 +46,13 @@ class LoadSpec:
 
 @dataclass(slots=True)
 class LoadResult:
-    """What came back. Times are nanoseconds: whole answers, and the first event of streams."""
+    """What came back. Times are nanoseconds: whole answers, and the first event of streams.
+
+    `answered` counts every good answer, `completed` those that came between the warm-up and the end.
+    """
 
     seconds: float = 0.0
+    answered: int = 0
     completed: int = 0
     errors: dict[str, int] = field(default_factory=dict)
     latencies_ns: list[int] = field(default_factory=list)
@@ -67,14 +71,18 @@ class Recorder:
         self.stream = spec.stream
         self.opens_at_ns = perf_counter_ns() + round(spec.warm_up_s * 1e9)
         self.closes_at_ns = self.opens_at_ns + round(spec.seconds * 1e9)
+        self.answered = 0
+        self.completed = 0
         self.latencies = array("q")
         self.first_events = array("q")
         self.errors: Counter[str] = Counter()
 
     def good(self, due_ns: int, first_ns: int) -> None:
-        """A whole answer."""
+        """A whole answer; one that came after the end has a latency, but is none of the answers a second."""
         now = perf_counter_ns()
-        if self.opens_at_ns <= due_ns and now <= self.closes_at_ns + DRAIN_S * 1e9:
+        self.answered += 1
+        self.completed += self.opens_at_ns <= now <= self.closes_at_ns
+        if self.opens_at_ns <= due_ns:
             self.latencies.append(now - due_ns)
             if self.stream:
                 self.first_events.append(first_ns - due_ns)
@@ -183,6 +191,8 @@ class Load:
         self._idle: list[Connection] = []
         self._waiting: list[int] = []
         self._open = 0
+        self._tasks: list[asyncio.Future[None]] = []
+        self._closed_loop_runs = False
         self.recorder = Recorder(spec)
 
     async def run(self) -> LoadResult:
@@ -208,7 +218,7 @@ class Load:
         """A connection is free: it takes the request that waits longest, or in a closed loop the next."""
         if self._waiting:
             self._send(connection, self._waiting.pop(0))
-        elif self._is_closed_loop and perf_counter_ns() < self.recorder.closes_at_ns:
+        elif self._closed_loop_runs and perf_counter_ns() < self.recorder.closes_at_ns:
             self._send(connection, perf_counter_ns())
         else:
             self._idle.append(connection)
@@ -225,17 +235,13 @@ class Load:
         body = next(self._bodies)
         connection.send(b"%b%d\r\n\r\n%b" % (self._head, len(body), body), due_ns)
 
-    _is_closed_loop = False
-
     async def _closed_loop(self) -> None:
-        self._is_closed_loop = True
-        self._tasks: list[asyncio.Future[None]] = []
+        self._closed_loop_runs = True
         for connection in self._take_idle():
             self.idle(connection)
         await self._until_drained()
 
     async def _schedule(self, rate: float) -> None:
-        self._tasks = []
         async with Pacer(rate) as pacer:
             async for due_ns in pacer:
                 if due_ns >= self.recorder.closes_at_ns:
@@ -267,7 +273,8 @@ class Load:
         recorder = self.recorder
         return LoadResult(
             seconds=self._spec.seconds,
-            completed=len(recorder.latencies),
+            answered=recorder.answered,
+            completed=recorder.completed,
             errors=dict(recorder.errors),
             latencies_ns=recorder.latencies.tolist(),
             first_event_ns=recorder.first_events.tolist(),

@@ -47,10 +47,15 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """Good answers a second in a closed loop, and how busy the proxy's core was."""
+    """Good answers a second in a closed loop, and what the proxy's worker spent on them.
+
+    `cpu_us` is its CPU time an answer, user and system, every thread: steadier than the rate on a busy machine.
+    `core_share` is its part of a core: well under 1 where something else held it up.
+    """
 
     per_second: float
-    core_busy: float
+    cpu_us: float | None
+    core_share: float | None
     errors: dict[str, int]
 
 
@@ -95,11 +100,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a load goes and with what credentials."""
+    """Where a load goes, with what credentials, and which process does the work (None: no proxy)."""
 
     url: str
     model: str
     api_key: str
+    worker_pid: int | None = None
 
 
 class Bench:
@@ -152,8 +158,8 @@ class Bench:
 
     def _measure_running(self, row: Row, target: Target, launch: Launch, child: Child, folder: Path) -> None:
         row.ready_s = child.wait_until_ready(launch.ready_url, launch.ready_timeout_s)
-        endpoint = Endpoint(launch.url, target.model, target.credential(folder))
         worker = target.worker_pid(child)
+        endpoint = Endpoint(launch.url, target.model, target.credential(folder), worker)
         for process in child.family():
             place(process.pid, {PROXY_CORE} if process.pid == worker else OTHER_CORES)
         self._throughputs(row, endpoint, target.time_share)
@@ -185,11 +191,13 @@ class Bench:
             row.first_event = self._latency(endpoint, rate, seconds, stream=True)
 
     def _throughput(self, endpoint: Endpoint, *, stream: bool, seconds: float) -> Throughput:
-        before = psutil.cpu_times(percpu=True)[PROXY_CORE]
+        before_s = cpu_seconds(endpoint.worker_pid)
         result = self._load(endpoint, stream=stream, seconds=seconds)
-        after = psutil.cpu_times(percpu=True)[PROXY_CORE]
-        idle_s = after.idle + after.iowait - before.idle - before.iowait
-        return Throughput(result.per_second, max(0.0, 1 - idle_s / seconds), result.errors)
+        spent_s = cpu_seconds(endpoint.worker_pid) - before_s
+        if endpoint.worker_pid is None or not result.answered:
+            return Throughput(result.per_second, None, None, result.errors)
+        cpu_us = spent_s / result.answered * 1e6
+        return Throughput(result.per_second, cpu_us, cpu_us * result.per_second / 1e6, result.errors)
 
     def _latency(self, endpoint: Endpoint, rate: float, seconds: float, *, stream: bool) -> Latency:
         """Directly right before through, since a shared machine is not the same a minute later."""
@@ -240,6 +248,14 @@ def run_load(spec: LoadSpec) -> LoadResult:
     if process.returncode:
         raise RuntimeError(f"the load generator ended with {process.returncode}")
     return LoadResult(**orjson.loads(output))
+
+
+def cpu_seconds(pid: int | None) -> float:
+    """CPU time a process has used so far, user and system, every thread; 0 for no process."""
+    if pid is None:
+        return 0.0
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
 
 
 def bearable_rate(wanted: float, capacity: float) -> float:

@@ -50,7 +50,7 @@ class Child:
     """A process with everything it starts; its output goes to a file that is read only when it fails."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
-        self._output: IO[bytes] = tempfile.TemporaryFile()
+        self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
         self.started_at = time.perf_counter()
         self._process = subprocess.Popen(
             command, stdout=self._output, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}

@@ -11,7 +11,7 @@ from typing import Final
 import orjson
 
 SYSTEM: Final = {
-    "en": "You help the staff of a mid-sized workshop with questions about their daily work. Answer briefly and plainly.",
+    "en": "You help the staff of a mid-sized workshop with questions about their daily work. Answer plainly.",
     "zh": "你是一家中等规模工厂的助手，回答员工日常工作中的问题。请简明扼要。",
 }
 ENGLISH: Final = (
@@ -20,7 +20,7 @@ ENGLISH: Final = (
     "Our spreadsheet adds up hours per person, but people who work past midnight are counted on the wrong day.",
     "Summarise what changed between the two versions of the safety sheet and what the night shift has to know.",
     "A customer wants the same bracket in aluminium and asks how much lighter it would be at equal stiffness.",
-    "Write a short Python function that reads a list of readings and returns those that differ from the median by a fifth.",
+    "Write a short Python function that takes a list of readings and returns those a fifth off the median.",
     "Compare renting a second forklift for the season with buying a used one, and name the figures still missing.",
     "Translate the label on the crate into German and keep the units as they are.",
     "The printer on the third floor prints every second page upside down since the cartridge was changed.",

@@ -21,7 +21,7 @@ def render(rows: Sequence[Row], connections: int, rate: float) -> Table:
     table.add_column("proxy")
     headings = (
         f"requests/s\n{connections} connections",
-        f"streams/s\n20 chunks at once",
+        "streams/s\n20 chunks at once",
         "streams/s\none by one",
         f"added p50, ms\nat {rate:.0f}/s",
         f"added p99, ms\nat {rate:.0f}/s",
@@ -72,11 +72,15 @@ def _throughput(row: Row, by_key: dict[str, Row], pick: Callable[[Row], Throughp
     measured = pick(row)
     if measured is None:
         return ""
-    lines = [f"{measured.per_second:,.0f}", *ratios(row, by_key, lambda each: _per_second(pick(each)))]
+    lines = [f"[bold]{measured.per_second:,.0f}[/bold]"]
+    lines += [f"[dim]{ratio}[/dim]" for ratio in ratios(row, by_key, lambda each: _per_second(pick(each)))]
+    if measured.cpu_us is not None and measured.core_share is not None:
+        lines.append(f"{measured.cpu_us:,.0f} µs CPU")
+        lines += [f"[dim]{ratio}[/dim]" for ratio in ratios(row, by_key, lambda each: _cpu_us(pick(each)))]
+        if measured.core_share < BUSY_ENOUGH:
+            lines.append(f"[yellow]had {measured.core_share:.0%} of its core[/yellow]")
     if measured.errors:
         lines.append(f"[red]{error_text(measured.errors)}[/red]")
-    elif measured.core_busy < BUSY_ENOUGH and row.ready_s is not None:
-        lines.append(f"[yellow]core {measured.core_busy:.0%} busy[/yellow]")
     return "\n".join(lines)
 
 
@@ -93,9 +97,9 @@ def _latency(row: Row, by_key: dict[str, Row], rate: float, pick: Callable[[Row]
     return [
         "\n".join(
             [
-                f"{(through - direct) / 1_000:,.2f}",
+                f"[bold]{(through - direct) / 1_000:,.2f}[/bold]",
                 f"[dim]{direct / 1_000:,.2f} → {through / 1_000:,.2f}[/dim]",
-                *ratios(row, by_key, figure),
+                *(f"[dim]{ratio}[/dim]" for ratio in ratios(row, by_key, figure)),
                 *held,
                 *failed,
             ]
@@ -110,7 +114,7 @@ def ratios(row: Row, by_key: dict[str, Row], figure: Figure) -> list[str]:
     for key, label in ((YARDSTICK, "aiohttp"), (LITELLM, "LiteLLM")):
         base = figure(by_key[key]) if key in by_key and key != row.key else None
         if own is not None and base is not None and base > 0 and own > 0:
-            lines.append(f"[dim]{short(own / base)}× {label}[/dim]")
+            lines.append(f"{short(own / base)}× {label}")
     return lines
 
 
@@ -126,6 +130,10 @@ def error_text(errors: dict[str, int]) -> str:
 
 def _per_second(measured: Throughput | None) -> float | None:
     return measured.per_second if measured else None
+
+
+def _cpu_us(measured: Throughput | None) -> float | None:
+    return measured.cpu_us if measured else None
 
 
 def _added(measured: Latency | None, percentile: int) -> float | None:

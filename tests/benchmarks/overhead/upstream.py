@@ -67,16 +67,22 @@ class Answers:
 
     def stream(self, model: str, prompt_bytes: int, include_usage: bool) -> Iterator[bytes]:
         """The HTTP chunks of one streamed response, one an event: role, content, finish, usage where asked, [DONE]."""
-        prefix = orjson.dumps(
-            {"id": self._next_id(), "object": "chat.completion.chunk", "created": CREATED, "model": model}
-        )[:-1] + b',"service_tier":"default","system_fingerprint":"fp_benchmark","choices":['
+        prefix = (
+            orjson.dumps(
+                {"id": self._next_id(), "object": "chat.completion.chunk", "created": CREATED, "model": model}
+            )[:-1]
+            + b',"service_tier":"default","system_fingerprint":"fp_benchmark","choices":['
+        )
         tail = b'],"usage":null}' if include_usage else b"]}"
-        yield framed(prefix + b'{"index":0,"delta":{"role":"assistant","content":"","refusal":null},'
-                     b'"logprobs":null,"finish_reason":null}' + tail)
+        yield framed(
+            prefix + b'{"index":0,"delta":{"role":"assistant","content":"","refusal":null},'
+            b'"logprobs":null,"finish_reason":null}' + tail
+        )
         for number in range(CHUNKS_PER_STREAM):
             word = WORDS[number % len(WORDS)].encode()
-            yield framed(prefix + b'{"index":0,"delta":{"content":"' + word
-                         + b' "},"logprobs":null,"finish_reason":null}' + tail)
+            yield framed(
+                prefix + b'{"index":0,"delta":{"content":"' + word + b' "},"logprobs":null,"finish_reason":null}' + tail
+            )
         yield framed(prefix + b'{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}' + tail)
         if include_usage:
             yield framed(prefix + b'],"usage":' + orjson.dumps(usage(prompt_bytes, CHUNKS_PER_STREAM)) + b"}")
@@ -105,7 +111,7 @@ def framed(event: bytes) -> bytes:
 
 @dataclass(slots=True)
 class Pace:
-    """How the events of a stream leave: in one go, or each in a system call of its own, `gap_s` apart."""
+    """How a stream leaves: in one system call, or each event in one of its own, `gap_s` apart."""
 
     one_by_one: bool = False
     gap_s: float = 0.0
@@ -198,14 +204,12 @@ class Upstream(asyncio.Protocol):
             return
         include_usage = bool((request.get("stream_options") or {}).get("include_usage"))
         events = self._answers.stream(model, len(body), include_usage)
-        self._transport.write(STREAM_HEAD)
         if self._pace.one_by_one or self._pace.gap_s:
+            self._transport.write(STREAM_HEAD)
             self._events = events
             self._write_event()
-            return
-        for event in events:
-            self._transport.write(event)  # uvloop gathers the writes of one turn of the loop
-        self._transport.write(LAST_CHUNK)
+        else:
+            self._transport.write(b"".join((STREAM_HEAD, *events, LAST_CHUNK)))
 
     def _write_event(self) -> None:
         """Write one event a turn of the loop: its own system call, as tokens leave a real server."""

@@ -37,6 +37,8 @@ class CachedAnswer:
 
 
 _FACTS = tuple(field.name for field in fields(CachedAnswer) if field.name != "body")
+FORMAT = ",".join(_FACTS)
+"""Belongs to the key of an entry: a version with other facts looks for, and finds, only its own."""
 
 
 def pack(record: SpendRecord, body: bytes) -> bytes:

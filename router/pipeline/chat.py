@@ -19,7 +19,7 @@ from router.openai.requests import ChatRequest, canonical_digest, parse_chat_req
 from router.pipeline import headers
 from router.pipeline.accounts import Accepted, Accountant, Outcome
 from router.pipeline.authenticate import Authenticator
-from router.pipeline.cached import pack, unpack
+from router.pipeline.cached import FORMAT, pack, unpack
 from router.pipeline.decide import Decider
 from router.pipeline.dispatch import Dispatcher, DispatchFailed
 from router.pipeline.flights import Flight, Flights
@@ -195,7 +195,12 @@ class ChatPipeline:
         self, accepted: Accepted, hit: CacheHit, counters: tuple[BudgetCounter, ...], reply: Reply
     ) -> None:
         """Answers from the cache: no cost, but a record like any other."""
-        cached = unpack(hit.entry)
+        try:
+            cached = unpack(hit.entry)
+        except (ValueError, TypeError) as error:
+            outcome = Outcome("error", "refused", error_code=StoreUnavailable.code)
+            self._settle(self._record(accepted, outcome), counters)
+            raise StoreUnavailable("The response cache holds an entry that cannot be read.") from error
         record = self._accountant.hit_record(accepted, cached, now_s=self._clock.monotonic())
         try:
             await reply.start(200, headers.of_record(record))
@@ -268,7 +273,7 @@ def _narrowed(accepted: Accepted, amount_nusd: int) -> Accepted:
 def _cache_key(accepted: Accepted, cache: CachePolicy) -> str:
     """Repeats are repeats within a team, and for keys of the same rights."""
     principal = accepted.principal
-    scope = f"team {principal.team_id}" if cache.per_team else "everyone"
+    scope = f"{FORMAT} team {principal.team_id}" if cache.per_team else f"{FORMAT} everyone"
     if principal.allowed_models is not None:
         scope = " ".join([scope, *sorted(principal.allowed_models)])
     return redis_keys.cache_entry(canonical_digest(accepted.request, scope))

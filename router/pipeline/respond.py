@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 
 import orjson
@@ -11,7 +12,7 @@ from classifiers.records import record
 from policies.routing import Reason
 from policies.spend import Status
 from router.clock import Clock
-from router.errors import ParsimonyError, UpstreamError, UpstreamTimeout, UpstreamUnavailable
+from router.errors import UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from router.openai.errors import error_body
 from router.openai.responses import AnswerFacts, completion_facts, id_fragment, our_id_fragment
 from router.openai.sse import DONE, EventTooLarge, StreamRelay, error_event
@@ -19,6 +20,8 @@ from router.pipeline import headers
 from router.pipeline.accounts import Accepted, Accountant, Outcome
 from router.pipeline.dispatch import Call, Target
 from router.pipeline.reply import Reply
+
+logger = logging.getLogger(__name__)
 
 _REPEATABLE = frozenset({"stop", "length", "tool_calls", "function_call"})
 """Finish reasons of answers worth repeating; a content filter's, or none at all, is not."""
@@ -81,6 +84,7 @@ class Responder:
         kept = _Kept(self._max_kept_bytes if accepted.cacheable else 0)
         failure: UpstreamError | None = None
         cancelled: asyncio.CancelledError | None = None
+        fault: Exception | None = None
         try:
             await reply.start(200, headers.of_call(accepted, call, _reason(accepted, call)))
             failure = await self._relay(call, relay, reply, kept)
@@ -88,16 +92,20 @@ class Responder:
                 failure = None  # it was the client that kept us waiting, and does still
         except asyncio.CancelledError as error:
             cancelled = error
+        except Exception as error:  # a fault of ours: what has come until now is charged all the same
+            logger.exception("request %s failed", accepted.request_id)
+            fault = error
         finally:
             await call.answer.close()
         answer = relay.facts()
         # Clients hang up once they have read [DONE]: whoever has that has the whole answer.
         status: Status = "cancelled" if (cancelled or reply.gone) and not relay.done else "ok"
-        if failure is not None or relay.error is not None:
+        error_code = _error_code(relay, failure, fault)
+        if error_code is not None:
             status = "error"
-        outcome = self._outcome(status, accepted, call, answer, first_token_s, failure)
+        outcome = self._outcome(status, accepted, call, answer, first_token_s, error_code)
         storable = status == "ok" and _repeatable(answer) and kept.whole
-        return Served(outcome, cancelled, kept.body() if storable else b"", storable)
+        return Served(outcome, cancelled or fault, kept.body() if storable else b"", storable)
 
     async def _relay(self, call: Call, relay: StreamRelay, reply: Reply, kept: _Kept) -> UpstreamError | None:
         """Moves the stream, event by event. Returns what broke it off, if anything did."""
@@ -111,7 +119,7 @@ class Responder:
                         await reply.send(data, last=relay.done)
                     chunk = await call.answer.next_chunk()
         except TimeoutError:
-            return UpstreamTimeout(f"{name} did not finish in time")
+            return None if relay.done else UpstreamTimeout(f"{name} did not finish in time")
         except EventTooLarge as error:
             return UpstreamUnavailable(f"{name} sent {error}")
         except UpstreamError as error:
@@ -138,7 +146,7 @@ class Responder:
         call: Call,
         answer: AnswerFacts,
         first_token_s: float,
-        failure: ParsimonyError | None = None,
+        error_code: str | None = None,
     ) -> Outcome:
         return Outcome(
             status=status,
@@ -147,7 +155,7 @@ class Responder:
             charge=self._accountant.charge(accepted, call.choice, answer),
             answer=answer,
             attempts=tuple(call.attempts),
-            error_code=failure.code if failure else None,
+            error_code=error_code,
             first_token_s=first_token_s,
         )
 
@@ -187,6 +195,15 @@ async def _told(reply: Reply, failure: UpstreamError) -> bool:
         reply.gone = True
         return False
     return True
+
+
+def _error_code(relay: StreamRelay, failure: UpstreamError | None, fault: Exception | None) -> str | None:
+    """Why a stream went wrong, if it did; an error that the provider sent in mid-stream is its failure, too."""
+    if fault is not None:
+        return "internal_error"
+    if failure is not None:
+        return failure.code
+    return UpstreamError.code if relay.error is not None else None
 
 
 def _reason(accepted: Accepted, call: Call) -> Reason:

@@ -1,0 +1,230 @@
+"""The whole pipeline over real fakes: providers that follow a script, a store in memory, time by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import orjson
+
+from classifiers.base import Classification, Prompt, Tier, tier_of
+from policies.baseline import Baseline
+from policies.budget import Budget
+from policies.catalog import Capability, Deployment, Price, PriceSchedule
+from router.clock import Clock
+from router.pipeline.accounts import Accountant
+from router.pipeline.authenticate import Authenticator
+from router.pipeline.chat import CachePolicy, ChatPipeline, Incoming
+from router.pipeline.circuit import Circuit
+from router.pipeline.decide import Decider
+from router.pipeline.dispatch import Dispatcher, RetryPolicy, Target, Timeouts
+from router.pipeline.models import Alias, Models
+from router.pipeline.reply import Headers
+from router.pipeline.respond import Responder
+from router.stores.base import Principal, secret_sha256
+from router.telemetry import Telemetry
+from router.tokenizers import TokenCounter
+from tests.support.memory_admission import MemoryAdmissionStore
+from tests.support.scripted_provider import ScriptedProvider, completion
+
+SECRET = "pk-test"
+TOKENIZER = "cl100k_base"
+BASELINE = "gpt-4"
+# Nano-USD per million tokens, input and output.
+PRICES = {"small": (1_000_000, 2_000_000), "large": (30_000_000, 60_000_000)}
+
+
+ONE_ATTEMPT = RetryPolicy(1, 0.0, 0.0)
+PATIENT = Timeouts(5.0, 5.0)
+
+
+@dataclass(slots=True)
+class HandClock:
+    """Stands still until somebody moves it."""
+
+    now_s: float = 1_793_500_000.0
+
+    def clock(self) -> Clock:
+        return Clock(wall=lambda: self.now_s, monotonic=lambda: self.now_s - 1_793_000_000.0)
+
+
+class WordClassifier:
+    """A prompt is as hard as it says: with the word "hard" in it, complex."""
+
+    def classify(self, prompt: Prompt) -> Classification:
+        score = 0.9 if "hard" in prompt.messages[-1].text else 0.1
+        return Classification(score, tier_of(score, 0.35, 0.65), ("said so",), "words")
+
+
+@dataclass(slots=True)
+class CollectedReply:
+    """Collects what is sent, as the HTTP layer would pass it on. `left` is set when the client goes."""
+
+    status: int = 0
+    headers: dict[bytes, bytes] = field(default_factory=dict)
+    parts: list[bytes] = field(default_factory=list)
+    ended: bool = False
+    gone: bool = False
+    keep_going: Any = None
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once anything has been sent."""
+
+    async def start(self, status: int, headers: Headers) -> None:
+        assert self.status == 0, "started twice"
+        self.status, self.headers = status, dict(headers)
+
+    async def send(self, data: bytes, *, last: bool = False) -> None:
+        assert self.status, "sent before the start"
+        assert not self.ended, "sent after the end"
+        self.ended = last
+        if not self.gone:
+            self.parts.append(data)
+            self.heard.set()
+        await asyncio.sleep(0)
+
+    def leave(self, task: asyncio.Task[Any]) -> None:
+        """What router.api.asgi does when the client disconnects."""
+        self.gone = True
+        if not (self.keep_going is not None and self.keep_going()):
+            task.cancel()
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.parts)
+
+    def json(self) -> Any:
+        return orjson.loads(self.body)
+
+    def events(self) -> list[Any]:
+        """The data of each event of a stream; [DONE] as the string it is."""
+        data = [event.removeprefix(b"data: ") for event in self.body.split(b"\n\n") if event]
+        return [event.decode() if event == b"[DONE]" else orjson.loads(event) for event in data]
+
+    def text(self) -> str:
+        deltas = [event["choices"][0]["delta"] for event in self.events() if event != "[DONE]" and event.get("choices")]
+        return "".join(delta.get("content") or "" for delta in deltas)
+
+    def header(self, name: str) -> str | None:
+        value = self.headers.get(f"x-parsimony-{name}".encode())
+        return None if value is None else value.decode()
+
+
+def deployment(
+    name: str, tier: Tier, *, context_window: int = 8_192, capabilities: frozenset[Capability] = frozenset()
+) -> Deployment:
+    input_price, output_price = PRICES[name]
+    return Deployment(
+        name=name,
+        provider_name=f"{name}-provider",
+        model=f"wire-{name}",
+        tier=tier,
+        context_window=context_window,
+        max_output_tokens=100,
+        capabilities=capabilities,
+        prices=PriceSchedule(
+            BASELINE if name == "large" else name, (Price(date(2024, 1, 1), input_price, output_price),)
+        ),
+        tokenizer=TOKENIZER,
+    )
+
+
+class PipelineBench:
+    """One team with one key behind `auto`, which leads to `small` (simple) and `large` (complex, the baseline)."""
+
+    def __init__(
+        self,
+        providers: Mapping[str, ScriptedProvider] | None = None,
+        *,
+        limit_nusd: int | None = None,
+        allowed_models: frozenset[str] | None = None,
+        retries: RetryPolicy = ONE_ATTEMPT,
+        timeouts: Timeouts = PATIENT,
+        max_temperature: float = 1.0,
+        max_entry_bytes: int = 100_000,
+        per_team: bool = True,
+        stream_usage: bool = True,
+        failures: int = 3,
+    ) -> None:
+        self.hand = HandClock()
+        self.providers = {"small": ScriptedProvider(completion()), "large": ScriptedProvider(completion("Deep."))}
+        self.providers |= dict(providers or {})
+        self.deployments = {"small": deployment("small", "simple"), "large": deployment("large", "complex")}
+        clock = self.hand.clock()
+        self.store = MemoryAdmissionStore(clock.wall)
+        self.telemetry = Telemetry()
+        targets = {
+            name: Target(name, self.providers[name], Circuit(failures, 10.0), timeouts, f"wire-{name}", stream_usage)
+            for name in self.deployments
+        }
+        alias = Alias("auto", tuple(self.deployments.values()), 0.35, 0.65, 2)
+        self.dispatcher = Dispatcher(targets, retries, clock, jitter=lambda: 0.0)
+        self.counter = TokenCounter(TOKENIZER)
+        prices = self.deployments["large"].prices
+        accountant = Accountant(Baseline(BASELINE, prices, TOKENIZER), {TOKENIZER: self.counter})
+        budgets = () if limit_nusd is None else (Budget("b1", "team", "team-1", limit_nusd),)
+        self.principals = {
+            secret_sha256(SECRET): Principal("key-1", "team-1", "application", allowed_models, budgets),
+            secret_sha256("pk-other"): Principal("key-2", "team-2", "application", None, ()),
+        }
+        ids = itertools.count(1)
+        self.pipeline = ChatPipeline(
+            authenticator=Authenticator(self.principals.get, clock),
+            decider=Decider(Models({"auto": alias}, self.deployments), WordClassifier(), self.dispatcher.unavailable),
+            dispatcher=self.dispatcher,
+            responder=Responder(accountant, targets, clock, max_entry_bytes),
+            accountant=accountant,
+            admission=self.store,
+            cache=CachePolicy(True, per_team, 3_600, max_entry_bytes, max_temperature),
+            telemetry=self.telemetry,
+            clock=clock,
+            new_request_id=lambda: f"chatcmpl-{next(ids)}",
+        )
+
+    def start(
+        self,
+        text: str = "Hello",
+        *,
+        secret: str = SECRET,
+        no_cache: bool = False,
+        no_store: bool = False,
+        **changes: Any,
+    ) -> tuple[asyncio.Task[None], CollectedReply]:
+        """A request under way, and its reply."""
+        body = {"model": "auto", "messages": [{"role": "user", "content": text}]} | changes
+        incoming = Incoming(orjson.dumps(body), b"Bearer " + secret.encode(), no_cache, no_store)
+        reply = CollectedReply()
+        return asyncio.ensure_future(self.pipeline.answer(incoming, reply)), reply
+
+    async def ask(self, text: str = "Hello", **changes: Any) -> CollectedReply:
+        """A request, answered; what the pipeline raises comes through."""
+        task, reply = self.start(text, **changes)
+        await task
+        return reply
+
+    @property
+    def calls(self) -> int:
+        return sum(len(provider.bodies) for provider in self.providers.values())
+
+    def records(self) -> list[dict[str, Any]]:
+        return self.store.records()
+
+    def record(self) -> dict[str, Any]:
+        (record,) = self.records()
+        return record
+
+    def spent(self) -> tuple[int, int]:
+        """(spent, reserved) of the one budget."""
+        ((counter),) = self.store.counters.values()
+        return counter.spent_nusd, counter.reserved_nusd
+
+    def check_books(self) -> None:
+        """Every request that was let in is settled exactly once, and nothing is left open."""
+        asked = self.store.asked
+        assert dict(self.store.settlements) == dict.fromkeys(asked, 1)
+        assert self.store.pending == {}
+        assert all(counter.reserved_nusd == 0 for counter in self.store.counters.values())
+        assert all(answer.closed for provider in self.providers.values() for answer in provider.answers)

@@ -80,13 +80,14 @@ class Supervisor:
                 self._revive(child)
 
     def stop(self) -> None:
+        # Once the workers close theirs, too, newcomers are refused at once, and not left waiting for nobody.
+        self.listener.close()
         drain_s = self._config.server.drain_seconds
         self._end("worker", drain_s + _STOP_SECONDS)
         self._end("writer", _STOP_SECONDS)
         self._end("simulated", _STOP_SECONDS)
         if self._redis is not None:
             self._redis.stop()
-        self.listener.close()
 
     def states(self) -> Mapping[str, bool]:
         return {child.name: child.running for child in self._children}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -165,7 +165,7 @@ def _services(
         cache=_cache_policy(config),
         telemetry=telemetry,
         clock=clock,
-        new_request_id=new_request_id,
+        new_request_id=request_ids(),
     )
     return Services(config, pipeline, authenticator, models, dispatcher, admission, telemetry, admin, simulated)
 
@@ -175,8 +175,17 @@ def _gauges(admission: RedisAdmissionStore, dispatcher: Dispatcher) -> Gauges:
     return Gauges(admission.unsettled, circuits_open)
 
 
-def new_request_id() -> str:
-    return "chatcmpl-" + os.urandom(12).hex()
+def request_ids() -> Callable[[], str]:
+    """Ids of 96 random bits; the kernel is asked once for many."""
+    pool: list[str] = []
+
+    def new_request_id() -> str:
+        if not pool:
+            digits = os.urandom(12 * 256).hex()
+            pool.extend(digits[at : at + 24] for at in range(0, len(digits), 24))
+        return "chatcmpl-" + pool.pop()
+
+    return new_request_id
 
 
 def _cache_policy(config: Config) -> CachePolicy:

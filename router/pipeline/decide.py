@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import date, timedelta
+from functools import lru_cache
 
 from classifiers.base import Classification, Classifier, Tier, tier_of
 from classifiers.records import record
@@ -37,7 +38,7 @@ class Decider:
         """Raises ModelNotFound, ModelNotAllowed, ContextLengthExceeded or InvalidRequest."""
         model = self._models.resolve(request.model)
         allowed = allowed_deployments(principal, model)
-        day = datetime.fromtimestamp(now_s, UTC).date()
+        day = _day(int(now_s) // 86_400)
         if isinstance(model, Deployment):
             facts = self._facts(request, (model,), model.tier, allowed, 0, day)
             return Decided(_routed(pin(model, facts), request), None, None, day)
@@ -66,6 +67,12 @@ class Decider:
             max_fallbacks=max_fallbacks,
             day=day,
         )
+
+
+@lru_cache(maxsize=2)
+def _day(days: int) -> date:
+    """The date so many days after 1970-01-01, UTC."""
+    return date(1970, 1, 1) + timedelta(days)
 
 
 def input_tokens_estimate(request: ChatRequest) -> int:

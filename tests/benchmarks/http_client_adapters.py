@@ -6,7 +6,7 @@ Each is set up as a relay would want it: no redirects, no decompression, no cook
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Protocol
 
@@ -174,4 +174,9 @@ class Httpx:
         await self._client.aclose()
 
 
-CLIENTS = {"http1": Http1, "pyreqwest": Pyreqwest, "aiohttp": Aiohttp, "httpx": Httpx}
+CLIENTS: dict[str, Callable[[float, float], HttpClient]] = {
+    "http1": Http1,
+    "pyreqwest": Pyreqwest,
+    "aiohttp": Aiohttp,
+    "httpx": Httpx,
+}

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from urllib.request import urlopen
 
 import orjson
@@ -75,14 +76,14 @@ def set_pace(url: str, pace: str) -> None:
 
 async def measure(name: str, url: str) -> list[list[str]]:
     """One client's rows: whole answers and streams, a column for each number in flight."""
-    client = CLIENTS[name]()
+    client = CLIENTS[name](5.0, 30.0)
     rows = []
     for label, call, share in (("whole", whole, 1), ("20 chunks, at once", streamed, 4), ("one by one", streamed, 4)):
         set_pace(url, "one-by-one" if label == "one by one" else "at-once")
-        await cost_us(lambda call=call: call(client, url), WARM_UP_CALLS, 16)
+        await cost_us(partial(call, client, url), WARM_UP_CALLS, 16)
         row = [name, label]
         for in_flight in IN_FLIGHT:
-            cpu, wall = await cost_us(lambda call=call: call(client, url), CALLS[name] // share, in_flight)
+            cpu, wall = await cost_us(partial(call, client, url), CALLS[name] // share, in_flight)
             row.append(f"{cpu:,.0f} ({wall:,.0f})")
         rows.append(row)
     await client.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import islice
+from itertools import islice, pairwise
 
 import orjson
 import pytest
@@ -65,7 +65,7 @@ def test_the_repeat_share_repeats() -> None:
 async def test_missed_ticks_are_yielded_with_the_time_they_were_due() -> None:
     async with Pacer(rate=1_000.0) as pacer:
         due = [due async for due in _first(pacer, 5)]
-    assert [later - earlier for earlier, later in zip(due, due[1:], strict=False)] == [1_000_000] * 4
+    assert [later - earlier for earlier, later in pairwise(due)] == [1_000_000] * 4
 
 
 async def _first(pacer: Pacer, number: int):  # type: ignore[no-untyped-def]

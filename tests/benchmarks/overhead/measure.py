@@ -197,7 +197,7 @@ class Bench:
         if endpoint.worker_pid is None or not result.answered:
             return Throughput(result.per_second, None, None, result.errors)
         cpu_us = spent_s / result.answered * 1e6
-        return Throughput(result.per_second, cpu_us, cpu_us * result.per_second / 1e6, result.errors)
+        return Throughput(result.per_second, cpu_us, min(1.0, cpu_us * result.per_second / 1e6), result.errors)
 
     def _latency(self, endpoint: Endpoint, rate: float, seconds: float, *, stream: bool) -> Latency:
         """Directly right before through, since a shared machine is not the same a minute later."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from tests.benchmarks.overhead.processes import Child, free_port
 
 ROOT = Path(__file__).parents[3]
 UVICORN = ("--loop", "uvloop", "--http", "httptools", "--workers", "1", "--no-access-log", "--log-level", "warning")
+LITELLM_KEY = f"sk-{secrets.token_urlsafe(32)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,25 @@ class Launch:
 class Target(Protocol):
     """A proxy under test."""
 
-    key: str
-    name: str
-    model: str
-    time_share: float  # of the usual duration of a load
+    @property
+    def key(self) -> str:
+        """What --only calls it."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What the table calls it."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """The model that requests name."""
+        ...
+
+    @property
+    def time_share(self) -> float:
+        """The length of its loads, as a share of the usual one."""
+        ...
 
     def missing(self) -> str | None:
         """What is not installed, or None."""
@@ -127,7 +144,7 @@ class Parsimony:
 
     def worker_pid(self, child: Child) -> int:
         """See Target."""
-        return next(process.pid for process in child.family() if "router.cli.worker" in process.cmdline())
+        return next(int(process.pid) for process in child.family() if "router.cli.worker" in process.cmdline())
 
 
 def parsimony_config(port: int, upstream_url: str, data_dir: Path) -> dict[str, object]:
@@ -172,7 +189,7 @@ class LiteLLM:
     key: str = "litellm"
     name: str = "LiteLLM proxy"
     model: str = "benchmark"
-    time_share: float = 0.5
+    time_share: float = 0.7
 
     def missing(self) -> str | None:
         """See Target: the proxy needs the extra of that name."""
@@ -190,16 +207,21 @@ class LiteLLM:
         path.write_text(yaml.safe_dump({"model_list": model_list}), encoding="utf-8")
         program = self.command or str(Path(sys.executable).parent / "litellm")
         command = (program, "--config", str(path), "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1")
-        quiet = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "LITELLM_TELEMETRY": "False"}
-        return Launch(command, port, "/health/readiness", quiet, ready_timeout_s=90.0)
+        environment = {
+            "LITELLM_MASTER_KEY": LITELLM_KEY,
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            "LITELLM_LOG": "ERROR",
+            "LITELLM_TELEMETRY": "False",
+        }
+        return Launch(command, port, "/health/readiness", environment, ready_timeout_s=90.0)
 
     def credential(self, _folder: Path) -> str:
-        """See Target: without a master key every request may pass."""
-        return "sk-benchmark"
+        """The master key, the only one where there is no database."""
+        return LITELLM_KEY
 
     def worker_pid(self, child: Child) -> int:
         """The largest process of the family: with one worker uvicorn starts no child of its own."""
-        return max(child.family(), key=lambda process: process.memory_info().rss).pid
+        return int(max(child.family(), key=lambda process: process.memory_info().rss).pid)
 
 
 def absent_requirements(distribution: str, extra: str) -> list[str]:

@@ -50,7 +50,11 @@ class RedisConnection(asyncio.Protocol):
         """Connects, or raises StoreUnavailable."""
         connection = cls(url, timeout_s=timeout_s, scripts=scripts)
         connection._loop = asyncio.get_running_loop()
-        await connection._connect()
+        try:
+            await connection._connect()
+        except StoreUnavailable:
+            await connection.close()  # nobody holds it: it must not go on trying
+            raise
         connection._watch_waiting()
         return connection
 
@@ -139,9 +143,11 @@ class RedisConnection(asyncio.Protocol):
                     host, port = options.get("host", "localhost"), options.get("port", 6379)
                     await self._loop.create_connection(lambda: self, host, port, ssl=tls)
                 await self._greet()
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, StoreUnavailable) as error:
             if self._transport is not None:
                 self._transport.abort()
+            if isinstance(error, StoreUnavailable):  # a greeting refused: a wrong password, too many clients
+                raise
             raise StoreUnavailable(f"Redis cannot be reached: {str(error) or 'no answer in time'}") from error
         self._ready = True
 

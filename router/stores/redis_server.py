@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from router.errors import ConfigError, StoreUnavailable
 from router.processes import follow_parent
@@ -84,7 +86,7 @@ class EmbeddedRedis:
         """A server left over from a killed parent still owns the files: end it, its data is on disk."""
         if not self._socket.exists():
             return
-        client = redis.Redis(unix_socket_path=str(self._socket))
+        client = _client(self._socket)
         try:
             client.shutdown(nosave=True)
             logger.warning("ended a Redis left over in %s", self._folder)
@@ -94,7 +96,7 @@ class EmbeddedRedis:
             client.close()
 
     def _wait_until_loaded(self) -> None:
-        client = redis.Redis(unix_socket_path=str(self._socket))
+        client = _client(self._socket)
         deadline = time.monotonic() + _START_SECONDS
         try:
             while time.monotonic() < deadline and self.running:
@@ -106,6 +108,11 @@ class EmbeddedRedis:
         finally:
             client.close()
         raise StoreUnavailable(f"the embedded Redis did not start; see {self._folder / 'redis.log'}")
+
+
+def _client(path: Path) -> redis.Redis:
+    """Says at once that nobody listens; by default it would try again for seconds."""
+    return redis.Redis(unix_socket_path=str(path), retry=Retry(NoBackoff(), 0))
 
 
 def _binary() -> str:

@@ -8,10 +8,11 @@ import asyncio
 class Flight:
     """One request under way, and how many wait for its answer."""
 
-    __slots__ = ("_landed", "waiting")
+    __slots__ = ("_landed", "_over", "waiting")
 
     def __init__(self) -> None:
         self._landed: asyncio.Future[None] | None = None
+        self._over = False
         self.waiting = 0
 
     def awaited(self) -> bool:
@@ -19,6 +20,8 @@ class Flight:
 
     async def wait(self) -> None:
         """Returns when the flight has landed, however it went."""
+        if self._over:
+            return
         if self._landed is None:
             self._landed = asyncio.get_running_loop().create_future()
         self.waiting += 1
@@ -28,6 +31,7 @@ class Flight:
             self.waiting -= 1
 
     def land(self) -> None:
+        self._over = True
         if self._landed is not None and not self._landed.done():
             self._landed.set_result(None)
 

@@ -6,7 +6,7 @@ configs/parsimony.yaml is the annotated example and names every key.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -207,9 +207,15 @@ def _sentence(problem: Any) -> str:
         return "is not a known key; `parsimony config schema` lists the known ones"
     if problem["type"] == "missing":
         return "is missing"
-    found = problem["input"]
-    shown = f"; found {found!r}" if isinstance(found, (str, int, float, bool)) else ""
-    return f"{problem['msg'].removeprefix('Value error, ')}{shown}"
+    if problem["type"] == "value_error":  # one of ours, which says itself what was found
+        return str(problem["msg"]).removeprefix("Value error, ")
+    return f"{problem['msg']}; found {_found(problem['input'])}"
+
+
+def _found(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    return {dict: "a mapping", list: "a list"}.get(type(value)) or repr(value)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -219,6 +225,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                break  # no key at all, as the loader itself will say
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} stands twice", key_node.start_mark

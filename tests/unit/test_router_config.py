@@ -1,0 +1,207 @@
+"""What is wrong in a configuration is named: the file, the key, what was found and what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from router.config import Config, DeploymentConfig, default_config_path, load_config
+from router.errors import ConfigError
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "configs" / "parsimony.yaml"
+LEAST = """\
+deployments:
+  - {name: small, provider: simulated, provider_name: vllm, model: m, price: p, tier: simple}
+aliases:
+  auto: {}
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "my.yaml"
+
+
+def loaded(path: Path, text: str) -> Config:
+    path.write_text(text, encoding="utf-8")
+    return load_config(path)
+
+
+def refused(path: Path, text: str) -> str:
+    with pytest.raises(ConfigError) as raised:
+        loaded(path, text)
+    message = str(raised.value)
+    assert message.startswith(f"{path}: ")
+    return message.removeprefix(f"{path}: ")
+
+
+def test_the_least_configuration_has_the_defaults(path: Path) -> None:
+    config = loaded(path, LEAST)
+    assert (config.server.port, config.cache.enabled, config.redis.url, config.baseline) == (8080, True, None, "gpt-4")
+    assert config.prices == path.parent / "prices.yaml"
+    assert config.data_dir == Path("data")
+
+
+def test_the_example_names_every_key_and_holds_the_defaults(path: Path) -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    config, bare = load_config(EXAMPLE), loaded(path, LEAST)
+    for name, section in Config.model_fields.items():
+        assert f"{name}:" in text
+        if name not in ("deployments", "aliases", "prices"):
+            assert getattr(config, name) == getattr(bare, name), name
+        for key in getattr(section.annotation, "model_fields", {}):
+            assert f"{key}:" in text, f"{name}.{key}"
+    for key in DeploymentConfig.model_fields:
+        assert f"{key}:" in text
+
+
+def test_an_empty_section_is_empty(path: Path) -> None:
+    assert loaded(path, LEAST + "server:\ncache:\n") == loaded(path, LEAST)
+
+
+def test_a_configuration_does_not_change(path: Path) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        loaded(path, LEAST).server.port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("sever: {port: 1}\n", ["sever: is not a known key", "parsimony config schema"]),
+        ("server: {prot: 1}\n", ["server.prot: is not a known key"]),
+        ("server: {port: many}\n", ["server.port: ", "valid integer", "found 'many'"]),
+        ("server: {port: 70000}\n", ["server.port: ", "less than or equal to 65535", "found 70000"]),
+        ("server: {port: [1]}\n", ["server.port: ", "valid integer", "found a list"]),
+        ("server: {host: {a: 1}}\n", ["server.host: ", "valid string", "found a mapping"]),
+        ("server: {host: null}\n", ["server.host: ", "valid string", "found nothing"]),
+        ("server: {drain_seconds: 0}\n", ["server.drain_seconds: ", "greater than 0", "found 0"]),
+        ("server: 5\n", ["server: ", "dictionary", "found 5"]),
+        ("cache: {enabled: maybe}\n", ["cache.enabled: ", "valid boolean", "found 'maybe'"]),
+        ("cache: {scope: world}\n", ["cache.scope: ", "'team' or 'everyone'", "found 'world'"]),
+        ("simulate: sometimes\n", ["simulate: ", "'auto', 'always' or 'never'", "found 'sometimes'"]),
+        ("logging: {level: loud}\n", ["logging.level: ", "'debug', 'info'", "found 'loud'"]),
+        ("baseline: 4\n", ["baseline: ", "valid string", "found 4"]),
+    ],
+)
+def test_one_wrong_key_is_named(path: Path, text: str, parts: list[str]) -> None:
+    message = refused(path, LEAST + text)
+    assert [part for part in parts if part not in message] == [], message
+
+
+def deployments(*lines: str, aliases: str = "  auto: {}\n") -> str:
+    return "deployments:\n" + "".join(f"  - {{{line}}}\n" for line in lines) + "aliases:\n" + aliases
+
+
+SMALL = "name: small, provider: simulated, provider_name: vllm, model: m, price: p, tier: simple"
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("", ["deployments: is missing", "aliases: is missing"]),
+        ("deployments: []\naliases: {}\n", ["deployments: ", "at least 1 item"]),
+        (
+            deployments(SMALL.replace("tier: simple", "tier: easy")),
+            ["deployments.0.tier: ", "'simple', 'moderate'", "'easy'"],
+        ),
+        (deployments(SMALL.replace(", price: p", "")), ["deployments.0.price: is missing"]),
+        (deployments(SMALL, SMALL), ["deployments repeat the name 'small'"]),
+        (
+            deployments(SMALL.replace("simulated", "openai")),
+            ["deployments.0: ", "'small' needs base_url or base_url_env"],
+        ),
+        (deployments(SMALL + ", base_url: localhost"), ["deployments.0.base_url: ", "'localhost'"]),
+        (deployments(SMALL + ", capabilities: [sight]"), ["deployments.0.capabilities", "'tools'", "found 'sight'"]),
+        (deployments(SMALL.replace("name: small", "name: ''")), ["deployments.0.name: ", "at least 1 character", "''"]),
+        (deployments(SMALL, aliases="  small: {}\n"), ["'small' names both an alias and a deployment"]),
+        (
+            deployments(SMALL, aliases="  auto: {deployments: [tiny]}\n"),
+            ["aliases.auto.deployments names 'tiny'", "'small'"],
+        ),
+        (deployments(SMALL, aliases="  auto: {deployments: []}\n"), ["aliases.auto.deployments: ", "at least 1 item"]),
+        (
+            deployments(SMALL, aliases="  auto: {moderate_from: 0.8, complex_from: 0.5}\n"),
+            ["aliases.auto: ", "moderate_from 0.8 must not exceed complex_from 0.5"],
+        ),
+        (deployments(SMALL, aliases="  auto: {complex_from: 1.5}\n"), ["aliases.auto.complex_from: ", "found 1.5"]),
+    ],
+)
+def test_what_does_not_go_together_is_named(path: Path, text: str, parts: list[str]) -> None:
+    message = refused(path, text)
+    assert [part for part in parts if part not in message] == [], message
+
+
+def test_every_problem_is_told_at_once(path: Path) -> None:
+    lines = refused(path, LEAST + "server: {port: x}\ncache: {ttl: 1}\nbaseline: 1\n").splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith(f"{path}: ") for line in lines[1:])
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        (LEAST + "server: {port: 1}\nserver: {port: 2}\n", "the key 'server' stands twice"),
+        (LEAST.replace("auto: {}", "auto: {}\n  auto: {}"), "the key 'auto' stands twice"),
+        ("server: {port: 1, port: 2}\n", "line 1, column 19"),
+        ("server: [", "is not YAML"),
+        ("? [a, b]\n: 1\n", "is not YAML"),
+        ("a: !!python/object:os.system {}\n", "is not YAML"),
+        ("- a\n", "holds a list; it must be a mapping of sections"),
+        ("just words\n", "holds a str; it must be a mapping of sections"),
+        ("1: {}\n" + LEAST, "1: Keys should be strings; found 1"),
+    ],
+)
+def test_what_is_no_such_file_is_said(path: Path, text: str, part: str) -> None:
+    assert part in refused(path, text)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read: No such file"):
+        load_config(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        load_config(tmp_path)
+
+
+def test_a_file_that_is_not_text(path: Path) -> None:
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="is not YAML"):
+        load_config(path)
+
+
+def test_where_the_file_is_looked_for() -> None:
+    assert default_config_path({}) == Path("configs/parsimony.yaml")
+    assert default_config_path({"PARSIMONY_CONFIG": "/etc/p.yaml"}) == Path("/etc/p.yaml")
+    assert default_config_path({"PARSIMONY_CONFIG": ""}) == Path("configs/parsimony.yaml")
+
+
+# deployments and their environment
+
+
+def remote(**changes: str) -> DeploymentConfig:
+    values = {"name": "d", "provider_name": "p", "model": "m", "price": "p", "tier": "simple"} | changes
+    return DeploymentConfig.model_validate(values)
+
+
+def test_a_variable_goes_before_the_fixed_address() -> None:
+    both = remote(base_url="http://a/v1", base_url_env="URL")
+    assert both.resolved_base_url({"URL": "http://b/v1"}) == "http://b/v1"
+    assert both.resolved_base_url({"URL": ""}) == both.resolved_base_url({}) == "http://a/v1"
+
+
+@pytest.mark.parametrize(
+    ("settings", "environ", "missing"),
+    [
+        ({"base_url_env": "URL"}, {}, "URL is not set"),
+        ({"base_url_env": "URL"}, {"URL": "http://b"}, None),
+        ({"base_url": "http://a", "api_key_env": "KEY"}, {}, "KEY is not set"),
+        ({"base_url": "http://a", "api_key_env": "KEY"}, {"KEY": ""}, "KEY is not set"),
+        ({"base_url": "http://a", "api_key_env": "KEY"}, {"KEY": "k"}, None),
+        ({"provider": "simulated", "api_key_env": "KEY"}, {}, None),
+        ({"provider": "litellm"}, {}, None),
+    ],
+)
+def test_what_keeps_a_deployment_from_being_used(
+    settings: dict[str, str], environ: dict[str, str], missing: str | None
+) -> None:
+    assert remote(**settings).missing(environ) == missing

@@ -215,7 +215,9 @@ def _sentence(problem: Any) -> str:
 def _found(value: Any) -> str:
     if value is None:
         return "nothing"
-    return {dict: "a mapping", list: "a list"}.get(type(value)) or repr(value)
+    if isinstance(value, (dict, list)):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    return repr(value)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

@@ -1,0 +1,229 @@
+"""The hot endpoint as the server sees it: messages in, messages out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+
+from router.api.asgi import WATCH_AFTER_SECONDS, ClientGone, chat_completions, read_body, send_error
+from router.errors import BudgetExhausted, RequestTooLarge, UpstreamRejected, UpstreamUnavailable
+from tests.support.pipeline_bench import PipelineBench
+from tests.support.scripted_provider import Hangs, ScriptedProvider, stream_of
+
+BODY = orjson.dumps({"model": "auto", "messages": [{"role": "user", "content": "Hello"}]})
+STREAM = orjson.dumps(orjson.loads(BODY) | {"stream": True})
+DISCONNECT = {"type": "http.disconnect"}
+
+
+def part(body: bytes, more: bool = False) -> dict[str, Any]:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+class Wire:
+    """One HTTP exchange: `parts` come in, then silence until `hang_up`."""
+
+    def __init__(self, *parts: dict[str, Any]) -> None:
+        self._parts = list(parts)
+        self._hung_up = asyncio.Event()
+        self.sent: list[dict[str, Any]] = []
+
+    def hang_up(self) -> None:
+        self._hung_up.set()
+
+    async def receive(self) -> dict[str, Any]:
+        if self._parts:
+            return self._parts.pop(0)
+        await self._hung_up.wait()
+        return DISCONNECT
+
+    async def send(self, message: dict[str, Any]) -> None:
+        assert not (self.sent and self.sent[-1].get("more_body") is False), "sent after the end"
+        expected = "http.response.body" if self.sent else "http.response.start"
+        assert message["type"] == expected
+        self.sent.append({"more_body": False} | message if expected.endswith("body") else message)
+
+    @property
+    def status(self) -> int:
+        return int(self.sent[0]["status"])
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        return dict(self.sent[0]["headers"])
+
+    @property
+    def body(self) -> bytes:
+        assert self.sent[-1]["more_body"] is False, "the answer has no end"
+        return b"".join(message["body"] for message in self.sent[1:])
+
+
+@pytest.fixture
+def bench() -> Iterator[PipelineBench]:
+    made = PipelineBench({"small": ScriptedProvider(stream_of("Hel", "lo"))})
+    yield made
+    made.check_books()
+
+
+def exchange(bench: PipelineBench, wire: Wire, **headers: str) -> asyncio.Task[None]:
+    sent = {"authorization": "Bearer pk-test"} | {name.replace("_", "-"): value for name, value in headers.items()}
+    scope = {"headers": [(name.encode(), value.encode()) for name, value in sent.items() if value]}
+    return asyncio.ensure_future(chat_completions(bench.pipeline, 1_000, scope, wire.receive, wire.send))
+
+
+async def test_a_whole_answer_has_its_length() -> None:
+    bench, wire = PipelineBench(), Wire(part(BODY))
+    await exchange(bench, wire)
+    assert (wire.status, wire.headers[b"content-type"]) == (200, b"application/json")
+    assert int(wire.headers[b"content-length"]) == len(wire.body)
+    assert orjson.loads(wire.body)["id"] == "chatcmpl-1"
+    assert len(wire.sent) == 2
+
+
+async def test_a_stream_has_none_and_comes_piece_by_piece(bench: PipelineBench) -> None:
+    wire = Wire(part(STREAM))
+    await exchange(bench, wire)
+    assert b"content-length" not in wire.headers
+    assert len(wire.sent) > 4
+    assert wire.body.endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_body_may_come_in_pieces() -> None:
+    wire = Wire(*[part(BODY[at : at + 5], more=True) for at in range(0, len(BODY), 5)], part(b""))
+    await exchange(PipelineBench(), wire)
+    assert wire.status == 200
+
+
+@pytest.mark.parametrize(
+    ("header", "calls"), [("no-cache", 2), ("no-store", 2), ("No-Store, max-age=0", 2), ("max-age=0", 1), ("", 1)]
+)
+async def test_cache_control_is_heard(header: str, calls: int) -> None:
+    bench = PipelineBench()
+    for _ in range(2):
+        wire = Wire(part(BODY))
+        await exchange(bench, wire, cache_control=header)
+        assert wire.status == 200
+    assert bench.calls == calls
+
+
+# errors
+
+
+async def error_of(bench: PipelineBench, wire: Wire, **headers: str) -> tuple[int, Any]:
+    await exchange(bench, wire, **headers)
+    assert int(wire.headers[b"content-length"]) == len(wire.body)
+    assert wire.headers[b"content-type"] == b"application/json"
+    error = orjson.loads(wire.body)["error"]
+    assert error.keys() == {"message", "type", "param", "code"}
+    return wire.status, error["code"]
+
+
+@pytest.mark.parametrize("parts", [[part(b"x" * 1_001)], [part(b"x" * 600, True)] * 2, [part(b"x" * 600, True)] * 99])
+async def test_a_body_that_is_too_large_is_refused(parts: list[dict[str, Any]]) -> None:
+    assert await error_of(PipelineBench(), Wire(*parts)) == (413, "request_too_large")
+
+
+async def test_what_the_pipeline_raises_is_answered() -> None:
+    assert await error_of(PipelineBench(), Wire(part(BODY)), authorization="") == (401, "invalid_api_key")
+    assert await error_of(PipelineBench(), Wire(part(b"{"))) == (400, None)
+    down = ScriptedProvider(UpstreamUnavailable("down"))
+    assert await error_of(PipelineBench({"small": down, "large": down}), Wire(part(BODY))) == (
+        502,
+        "upstream_unavailable",
+    )
+
+
+async def test_a_budget_that_is_exhausted_says_when_to_come_back() -> None:
+    wire = Wire(part(BODY))
+    assert await error_of(PipelineBench(limit_nusd=1), wire) == (429, "insufficient_quota")
+    assert wire.headers[b"x-should-retry"] == b"false"
+    assert int(wire.headers[b"retry-after"]) > 0
+    assert wire.headers[b"x-parsimony-request-id"] == b"chatcmpl-1"
+
+
+async def test_a_providers_rejection_is_relayed_as_it_came() -> None:
+    body = b'{"error": {"message": "no", "vendor": 1}}'
+    wire = Wire(part(BODY))
+    await exchange(PipelineBench({"small": ScriptedProvider(UpstreamRejected("m", status=422, body=body))}), wire)
+    assert (wire.status, wire.body) == (422, body)
+
+
+async def test_a_fault_of_ours_is_answered_without_its_innards() -> None:
+    wire = Wire(part(BODY))
+    status, _ = await error_of(PipelineBench({"small": ScriptedProvider(RuntimeError("secret"))}), wire)
+    assert (status, b"secret" in wire.body) == (500, False)
+
+
+async def test_an_error_in_mid_stream_is_sent_as_an_event_once() -> None:
+    broken = ScriptedProvider([*stream_of("Hel")[:1], UpstreamUnavailable("broke off")])
+    wire = Wire(part(STREAM))
+    await exchange(PipelineBench({"small": broken}), wire)
+    assert (wire.status, b'"code":"upstream_unavailable"' in wire.body.split(b"\n\n")[-2]) == (200, True)
+
+
+# clients that leave
+
+
+async def test_a_client_that_leaves_before_its_body_is_whole_is_not_answered(bench: PipelineBench) -> None:
+    wire = Wire(part(BODY[:10], more=True), DISCONNECT)
+    await exchange(bench, wire)
+    assert (wire.sent, bench.store.asked) == ([], [])
+
+
+async def test_a_client_that_leaves_in_mid_stream_ends_the_call() -> None:
+    bench = PipelineBench({"small": ScriptedProvider([*stream_of("Hel")[:1], Hangs])})
+    wire = Wire(part(STREAM))
+    task = exchange(bench, wire)
+    async with asyncio.timeout(5):
+        while len(wire.sent) < 2:
+            await asyncio.sleep(0.001)
+        wire.hang_up()
+        await task
+    assert bench.record()["status"] == "cancelled"
+    bench.check_books()
+
+
+async def test_a_client_that_left_at_once_is_noticed_all_the_same() -> None:
+    bench = PipelineBench({"small": ScriptedProvider(Hangs)})
+    wire = Wire(part(BODY))
+    wire.hang_up()
+    async with asyncio.timeout(WATCH_AFTER_SECONDS + 5):
+        await exchange(bench, wire)
+    assert (wire.sent, bench.record()["status"]) == ([], "cancelled")
+    bench.check_books()
+
+
+async def test_a_server_that_stops_says_so_and_settles() -> None:
+    bench = PipelineBench({"small": ScriptedProvider(Hangs)})
+    wire = Wire(part(BODY))
+    task = exchange(bench, wire)
+    async with asyncio.timeout(5):
+        while not bench.calls:
+            await asyncio.sleep(0.001)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (wire.status, orjson.loads(wire.body)["error"]["code"]) == (503, "shutting_down")
+    assert bench.record()["status"] == "cancelled"
+    bench.check_books()
+
+
+# pieces
+
+
+async def test_reading_a_body() -> None:
+    assert await read_body(Wire(part(b"abc")).receive, 3) == b"abc"
+    assert await read_body(Wire(part(b"ab", True), part(b"c")).receive, 3) == b"abc"
+    assert await read_body(Wire({"type": "http.request"}).receive, 3) == b""
+    with pytest.raises(RequestTooLarge, match="more than the 3 bytes"):
+        await read_body(Wire(part(b"ab", True), part(b"cd", True)).receive, 3)
+    with pytest.raises(ClientGone):
+        await read_body(Wire(DISCONNECT).receive, 3)
+
+
+async def test_an_error_on_its_own() -> None:
+    wire = Wire()
+    await send_error(wire.send, BudgetExhausted("m", retry_after_s=1.5))
+    assert (wire.status, wire.headers[b"retry-after"]) == (429, b"2")

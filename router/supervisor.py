@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from router.config import Config
+from router.errors import ParsimonyError
 from router.processes import follow_parent
 from router.stores.redis_server import EmbeddedRedis
 
@@ -56,19 +58,20 @@ class Supervisor:
         self._redis = None if config.redis.url else EmbeddedRedis(config.data_dir / "redis")
         self.listener = _listen(config.server.host, config.server.port)
         self._simulated = _listen("127.0.0.1", 0) if simulated else None
-        self._children = self._plan(config_path)
+        self._writer = _Child("writer", _module("writer", "--config", str(config_path)))
+        self._children = [*self._plan(config_path), self._writer]
 
-    def start(self, prepare: Callable[[], None]) -> None:
-        """Starts everything. `prepare` runs once Redis is up, while the workers are loading."""
-        for child in self._children:
-            if child.name != "writer":
-                child.start()
+    def start(self) -> None:
+        """Starts everything but the writer, which needs the tables."""
         if self._redis is not None:
             self._redis.start()
-        prepare()
         for child in self._children:
-            if not child.running:
+            if child is not self._writer:
                 child.start()
+
+    def start_writer(self) -> None:
+        """Once the stores have been brought up to date."""
+        self._writer.start()
 
     def watch(self, stop: threading.Event) -> None:
         """Until `stop`, starts again what has died."""
@@ -93,8 +96,7 @@ class Supervisor:
         return {child.name: child.running for child in self._children}
 
     def _plan(self, config_path: Path) -> list[_Child]:
-        configured = ["--config", str(config_path)]
-        serving = [*configured, "--fd", str(self.listener.fileno())]
+        serving = ["--config", str(config_path), "--fd", str(self.listener.fileno())]
         children = []
         if self._simulated is not None:
             host, port = self._simulated.getsockname()
@@ -103,7 +105,6 @@ class Supervisor:
             serving += ["--simulated-url", f"http://{host}:{port}/v1"]
         for _ in range(self._config.server.workers):
             children.append(_Child("worker", _module("worker", *serving), (self.listener.fileno(),)))
-        children.append(_Child("writer", _module("writer", *configured)))
         return children
 
     def _revive(self, child: _Child) -> None:
@@ -144,4 +145,8 @@ def _module(name: str, *arguments: str) -> list[str]:
 def _listen(host: str, port: int) -> socket.socket:
     """Bound before anything starts: a port that is taken is said at once, and early clients queue."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=2048)
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        problem = os.strerror(error.errno) if error.errno else str(error)
+        raise ParsimonyError(f"cannot listen on {host}:{port}: {problem}; see server.host and server.port") from error

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Any
 
 import orjson
 import redis
@@ -17,20 +17,14 @@ from rich.text import Text
 
 from policies.money import parse_usd
 from router.bootstrap import open_admin
+from router.cli.options import FAILED, USAGE, fail
 from router.clock import SYSTEM_CLOCK
 from router.config import default_config_path
 from router.errors import ParsimonyError, StoreUnavailable
 from router.services import AdminServices
 from router.stores.sql_engine import migrate
 
-FAILED = 1
-USAGE = 2
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", help="The configuration to read; else PARSIMONY_CONFIG, else configs/parsimony.yaml."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+_UNFOLDED_COLUMNS = 1_000
 
 
 @contextmanager
@@ -51,15 +45,6 @@ def administration(config: Path | None) -> Iterator[AdminServices]:
         fail(str(error), FAILED)
     except (ParsimonyError, ValueError) as error:
         fail(str(error), USAGE)
-
-
-def fail(sentence: str, code: int) -> NoReturn:
-    warn(sentence)
-    raise typer.Exit(code)
-
-
-def warn(sentence: str) -> None:
-    typer.echo(f"parsimony: {sentence}", err=True)
 
 
 def now() -> datetime:
@@ -87,7 +72,11 @@ def print_table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
         table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        # For grep and cut: no line is folded to the width of a terminal that is not there.
+        console = Console(width=_UNFOLDED_COLUMNS)
+    console.print(table)
 
 
 def parse_limit(text: str) -> int | None:

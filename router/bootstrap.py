@@ -6,7 +6,6 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from policies.catalog import Deployment
 from router.clock import SYSTEM_CLOCK, Clock
 from router.config import Config, DeploymentConfig, load_config
 from router.errors import ConfigError
+from router.lineup import line_up
 from router.pipeline.accounts import Accountant
 from router.pipeline.authenticate import Authenticator
 from router.pipeline.chat import CachePolicy, ChatPipeline
@@ -42,33 +42,6 @@ from router.telemetry import Gauges, Telemetry
 from router.tokenizers import TokenCounter
 
 SIMULATED_KEY = "simulated"
-
-
-@dataclass(frozen=True, slots=True)
-class Lineup:
-    """Which configured deployments serve, and why the others do not.
-
-    Either all are real or all are simulated: mixing them would pass invented answers off as real ones.
-    """
-
-    active: tuple[DeploymentConfig, ...]
-    disabled: tuple[tuple[str, str], ...]
-    simulated: bool
-
-
-def line_up(config: Config, environ: Mapping[str, str] = os.environ) -> Lineup:
-    """Raises ConfigError where `simulate: never` leaves nothing to serve with."""
-    gaps = {deployment.name: deployment.missing(environ) for deployment in config.deployments}
-    disabled = tuple((name, gap) for name, gap in gaps.items() if gap is not None)
-    active = tuple(deployment for deployment in config.deployments if gaps[deployment.name] is None)
-    # A reachable base URL without a key proves nothing: only what was configured from outside counts as real.
-    real = [deployment for deployment in active if deployment.provider != "simulated"]
-    if config.simulate == "always" or (not real and config.simulate == "auto"):
-        return Lineup(config.deployments, (), simulated=True)
-    if not real:
-        missing = "; ".join(f"{name}: {gap}" for name, gap in disabled)
-        raise ConfigError(f"no deployment can be used, and simulate is 'never': {missing}")
-    return Lineup(tuple(real), disabled, simulated=False)
 
 
 def redis_url(config: Config) -> str:

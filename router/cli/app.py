@@ -1,27 +1,60 @@
-"""The command line: one file a command, put together here."""
+"""The command line: one file a command, loaded when it is called for."""
 
 from __future__ import annotations
 
-import typer
+from importlib import import_module
+from typing import Any
 
-from router.cli import explain, inspect, keys, report, teams
-from router.cli.demo import demo
-from router.cli.serve import serve
+import typer
+import typer.core
+
+COMMANDS = {
+    "serve": "router.cli.serve:serve",
+    "demo": "router.cli.demo:demo",
+    "classify": "router.cli.inspect:classify",
+    "explain": "router.cli.explain:explain",
+    "keys": "router.cli.keys:app",
+    "teams": "router.cli.teams:app",
+    "report": "router.cli.report:app",
+    "config": "router.cli.inspect:config_app",
+}
+
+
+class _Commands(typer.core.TyperGroup):
+    """Imports a command when it is named: all of them together take seconds, and `serve` is in a hurry."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        target = COMMANDS.get(cmd_name)
+        return None if target is None else _load(cmd_name, target)
+
+
+def _load(name: str, target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    found = getattr(import_module(module), attribute)
+    if isinstance(found, typer.Typer):
+        group = typer.main.get_group(found)
+        group.name = name
+        return group
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    single.command(name)(found)
+    return typer.main.get_command(single)
+
 
 app = typer.Typer(
+    cls=_Commands,
     name="parsimony",
     help="Use the smallest model that will do, and prove what that saved.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.command()(serve)
-app.command()(demo)
-app.command()(inspect.classify)
-app.command()(explain.explain)
-app.add_typer(keys.app, name="keys")
-app.add_typer(teams.app, name="teams")
-app.add_typer(report.app, name="report")
-app.add_typer(inspect.config_app, name="config")
+
+
+@app.callback()
+def parsimony() -> None:
+    """Use the smallest model that will do, and prove what that saved."""
 
 
 def main() -> None:

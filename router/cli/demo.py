@@ -19,9 +19,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from router.cli.admin import ConfigOption
 from router.cli.demo_server import DemoFailed, DemoServer
 from router.cli.explain import explain
+from router.cli.options import ConfigOption
 from router.cli.report import savings
 from router.config import default_config_path, load_config
 from router.errors import ParsimonyError

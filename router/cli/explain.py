@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from router.cli.admin import FAILED, ConfigOption, JsonOption, administration, fail, print_facts, print_json
+from router.cli.admin import administration, print_facts, print_json
+from router.cli.options import FAILED, ConfigOption, JsonOption, fail
 from router.prices import load_prices
 from router.reports.explanation import explained, explanation_as_json, facts
 

@@ -7,10 +7,10 @@ import typer
 
 from classifiers import registry
 from classifiers.base import Message, Prompt
-from router.bootstrap import line_up
-from router.cli.admin import USAGE, ConfigOption, JsonOption, fail
+from router.cli.options import USAGE, ConfigOption, JsonOption, fail
 from router.config import Config, default_config_path, load_config
 from router.errors import ConfigError
+from router.lineup import line_up
 from router.prices import load_prices
 
 config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")

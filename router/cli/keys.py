@@ -7,16 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from policies.money import format_usd
-from router.cli.admin import (
-    ConfigOption,
-    JsonOption,
-    administration,
-    now_ms,
-    parse_limit,
-    print_facts,
-    print_json,
-    print_table,
-)
+from router.cli.admin import administration, now_ms, parse_limit, print_facts, print_json, print_table
+from router.cli.options import ConfigOption, JsonOption
 from router.stores.administration import budget_as_json, key_as_json, put_budget
 from router.stores.base import KeyInfo
 

@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 
 from policies.budget import BudgetState
-from router.cli.admin import ConfigOption, administration, now, print_json, warn
+from router.cli.admin import administration, now, print_json
+from router.cli.options import ConfigOption, warn
 from router.errors import StoreUnavailable
 from router.reports.render import as_csv, as_json, print_report
 from router.reports.savings import report_span, savings_report

@@ -12,20 +12,15 @@ from pathlib import Path
 
 import typer
 
-from router.bootstrap import Lineup, admin_services, line_up, rebuild_counters
-from router.cli.admin import FAILED, USAGE, ConfigOption, fail
-from router.clock import SYSTEM_CLOCK
+from router.cli.options import FAILED, USAGE, ConfigOption, fail
 from router.config import Config, default_config_path, load_config
 from router.errors import ConfigError, ParsimonyError
+from router.lineup import Lineup, line_up
 from router.prices import load_prices
-from router.services import AdminServices
-from router.stores.sql_engine import migrate
 from router.supervisor import Supervisor
 from router.telemetry import configure_logging
 
 logger = logging.getLogger(__name__)
-
-FIRST_TEAM = "default"
 
 
 def serve(config: ConfigOption = None) -> None:
@@ -50,36 +45,20 @@ def _run(settings: Config, config_path: Path, lineup: Lineup) -> None:
     host, port = supervisor.listener.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     try:
-        supervisor.start(lambda: _prepare(settings, lineup, url))
+        supervisor.start()
+        typer.echo(f"Parsimony serves {url}/v1")
+        typer.echo(_lineup_text(lineup))
+        # Here, as SQLAlchemy and Alembic take longer to load than all else; meanwhile the workers load, too.
+        from router.cli.first_start import prepare
+
+        secret = prepare(settings)
+        if secret is not None:
+            typer.echo(_snippets(url, secret))
+        supervisor.start_writer()
         supervisor.watch(stop)
         logger.info("draining: requests under way may finish")
     finally:
         supervisor.stop()
-
-
-def _prepare(settings: Config, lineup: Lineup, url: str) -> None:
-    """Brings the stores up to date, says what serves, and on the first start makes a key."""
-    admin = admin_services(settings)
-    migrate(admin.engine)
-    # Budgets may have been set, and Redis may have lost its data, while nothing was running.
-    rebuild_counters(admin, SYSTEM_CLOCK.now())
-    typer.echo(f"Parsimony serves {url}/v1")
-    typer.echo(_lineup_text(lineup))
-    secret = _first_key(admin)
-    if secret is not None:
-        typer.echo(_snippets(url, secret))
-    admin.engine.dispose()
-
-
-def _first_key(admin: AdminServices) -> str | None:
-    """The secret of the first admin key; None where keys exist already."""
-    if admin.directory.list_keys():
-        return None
-    if not admin.directory.list_teams():
-        admin.directory.create_team(FIRST_TEAM)
-    team = admin.directory.list_teams()[0]
-    _, secret = admin.directory.create_key(team.id, "first admin key", "admin")
-    return secret
 
 
 def _lineup_text(lineup: Lineup) -> str:

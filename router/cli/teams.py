@@ -9,18 +9,8 @@ from rich.console import Console
 
 from policies.budget import Budget, BudgetState
 from policies.money import format_usd
-from router.cli.admin import (
-    ConfigOption,
-    JsonOption,
-    administration,
-    now,
-    now_ms,
-    parse_limit,
-    print_facts,
-    print_json,
-    print_table,
-    warn,
-)
+from router.cli.admin import administration, now, now_ms, parse_limit, print_facts, print_json, print_table
+from router.cli.options import ConfigOption, JsonOption, warn
 from router.errors import StoreUnavailable
 from router.reports.render import budget_as_json as state_as_json
 from router.reports.render import budget_table

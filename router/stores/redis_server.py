@@ -12,14 +12,11 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
 from pathlib import Path
-
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from router.errors import ConfigError, StoreUnavailable
 from router.processes import follow_parent
@@ -86,33 +83,32 @@ class EmbeddedRedis:
         """A server left over from a killed parent still owns the files: end it, its data is on disk."""
         if not self._socket.exists():
             return
-        client = _client(self._socket)
-        try:
-            client.shutdown(nosave=True)
+        if _ask(self._socket, b"SHUTDOWN NOSAVE") is not None:
             logger.warning("ended a Redis left over in %s", self._folder)
-        except redis.RedisError:
-            self._socket.unlink(missing_ok=True)
-        finally:
-            client.close()
+        self._socket.unlink(missing_ok=True)
 
     def _wait_until_loaded(self) -> None:
-        client = _client(self._socket)
         deadline = time.monotonic() + _START_SECONDS
-        try:
-            while time.monotonic() < deadline and self.running:
-                try:
-                    client.ping()
-                    return
-                except redis.RedisError:
-                    time.sleep(0.01)
-        finally:
-            client.close()
+        while time.monotonic() < deadline and self.running:
+            if _ask(self._socket, b"PING") == b"+PONG\r\n":
+                return
+            time.sleep(0.01)
         raise StoreUnavailable(f"the embedded Redis did not start; see {self._folder / 'redis.log'}")
 
 
-def _client(path: Path) -> redis.Redis:
-    """Says at once that nobody listens; by default it would try again for seconds."""
-    return redis.Redis(unix_socket_path=str(path), retry=Retry(NoBackoff(), 0))
+def _ask(path: Path, command: bytes) -> bytes | None:
+    """The answer to an inline command; empty if the server hung up, None if nobody listens.
+
+    Not through redis-py, which would take longer to import than the server to start.
+    """
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(_START_SECONDS)
+        try:
+            connection.connect(str(path))
+            connection.sendall(command + b"\r\n")
+            return connection.recv(256)
+        except OSError:
+            return None
 
 
 def _binary() -> str:

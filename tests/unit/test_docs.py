@@ -73,13 +73,11 @@ def error_classes(base: type[ParsimonyError] = ParsimonyError) -> Iterator[type[
 
 def commands(command: Any, name: str) -> Iterator[str]:
     """The names of all commands below `command`, groups themselves left out."""
-    children = getattr(command, "commands", None)
-    if children is None:
+    if not hasattr(command, "list_commands"):
         yield name
         return
-    for child_name, child in children.items():
-        if not child.hidden:
-            yield from commands(child, f"{name} {child_name}")
+    for child_name in command.list_commands(None):  # whose commands load when they are asked for
+        yield from commands(command.get_command(None, child_name), f"{name} {child_name}")
 
 
 def test_annotated_keys_are_found_in_comments_and_lists() -> None:

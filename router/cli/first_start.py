@@ -1,0 +1,35 @@
+"""What `serve` does to the stores before requests come in."""
+
+from __future__ import annotations
+
+from router.bootstrap import admin_services, rebuild_counters
+from router.clock import SYSTEM_CLOCK
+from router.config import Config
+from router.services import AdminServices
+from router.stores.sql_engine import migrate
+
+FIRST_TEAM = "default"
+
+
+def prepare(settings: Config) -> str | None:
+    """Brings the stores up to date; on the first start makes an admin key, and returns its secret."""
+    admin = admin_services(settings)
+    try:
+        migrate(admin.engine)
+        secret = _first_key(admin)
+        # Budgets may have been set, and Redis may have lost its data, while nothing was running.
+        rebuild_counters(admin, SYSTEM_CLOCK.now())
+        return secret
+    finally:
+        admin.engine.dispose()
+
+
+def _first_key(admin: AdminServices) -> str | None:
+    """The secret of the first admin key; None where keys exist already."""
+    if admin.directory.list_keys():
+        return None
+    if not admin.directory.list_teams():
+        admin.directory.create_team(FIRST_TEAM)
+    team = admin.directory.list_teams()[0]
+    _, secret = admin.directory.create_key(team.id, "first admin key", "admin")
+    return secret

@@ -1,0 +1,202 @@
+"""The application with its real stores, over HTTP: models by right, health, metrics, and errors of one form."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from prometheus_client.parser import text_string_to_metric_families
+
+from router.app import create_app
+from router.bootstrap import open_services
+from router.config import load_config
+from router.services import Services
+from router.stores.sql_engine import migrate
+from tests.support.administration import write_config
+from tests.support.redis_server import PrivateRedis, redis_server
+
+NOBODY = "http://127.0.0.1:9/v1"
+"""Where no simulated models listen: the discard port."""
+ASK = {"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}
+
+
+@dataclass(slots=True)
+class Surface:
+    http: httpx.AsyncClient
+    services: Services
+    redis: PrivateRedis
+    address: tuple[str, int]
+
+    async def error(self, method: str, path: str, **request: Any) -> tuple[int, str | None, str]:
+        """(status, code, message) of an answer that must be an error in OpenAI's form."""
+        answer = await self.http.request(method, path, **request)
+        assert answer.headers["content-type"] == "application/json"
+        error = answer.json()["error"]
+        assert error.keys() == {"message", "type", "param", "code"}
+        return answer.status_code, error["code"], error["message"]
+
+    def key(self, *models: str, role: Any = "application") -> dict[str, str]:
+        """The header of a new key."""
+        _, secret = self.services.admin.directory.create_key("support", "k", role=role, allowed_models=models or None)
+        return {"authorization": f"Bearer {secret}"}
+
+
+@pytest.fixture
+async def surface(tmp_path: Path) -> AsyncIterator[Surface]:
+    with redis_server(tmp_path / "redis") as server:
+        path = write_config(tmp_path, server.url)
+        text = path.read_text(encoding="utf-8").replace("timeout_seconds: 2", "timeout_seconds: 0.3")
+        path.write_text(text + "server: {max_body_bytes: 2000, drain_seconds: 1}\nretries: {max_attempts: 1}\n")
+        config = load_config(path)
+        async with open_services(config, simulated_url=NOBODY) as services:
+            migrate(services.admin.engine)
+            services.admin.directory.create_team("support")
+            async with _served(services) as address:
+                base_url = f"http://{address[0]}:{address[1]}"
+                async with httpx.AsyncClient(base_url=base_url, timeout=10) as http:
+                    yield Surface(http, services, server, address)
+
+
+@asynccontextmanager
+async def _served(services: Services) -> AsyncIterator[tuple[str, int]]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(create_app(services), lifespan="off", log_config=None, http="httptools")
+        server = uvicorn.Server(config)
+        task = asyncio.create_task(server._serve(sockets=[listener]))
+        try:
+            async with asyncio.timeout(10):
+                while not server.started:
+                    await asyncio.sleep(0.005)
+            yield listener.getsockname()
+        finally:
+            server.should_exit = True
+            await task
+
+
+# models
+
+
+async def test_models_are_those_that_the_key_may_use(surface: Surface) -> None:
+    async def listed(headers: dict[str, str]) -> list[str]:
+        answer = (await surface.http.get("/v1/models", headers=headers)).json()
+        assert answer["object"] == "list"
+        return [model["id"] for model in answer["data"]]
+
+    assert await listed(surface.key()) == ["auto", "small", "large"]
+    assert await listed(surface.key("small")) == ["auto", "small"]
+    assert await listed(surface.key("auto")) == ["auto"]
+
+
+async def test_one_model_says_what_it_is(surface: Surface) -> None:
+    headers = surface.key("small")
+    alias = (await surface.http.get("/v1/models/auto", headers=headers)).json()
+    assert (alias["object"], alias["owned_by"], alias["parsimony"]["simulated"]) == ("model", "parsimony", True)
+    small = (await surface.http.get("/v1/models/small", headers=headers)).json()
+    assert (small["owned_by"], small["parsimony"]["tier"]) == ("vllm", "simple")
+    assert (await surface.error("GET", "/v1/models/large", headers=headers))[:2] == (404, "model_not_found")
+    assert (await surface.error("GET", "/v1/models/a/b", headers=headers))[:2] == (404, "model_not_found")
+
+
+@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer no"}, {"authorization": "Basic x"}])
+async def test_models_want_a_key(surface: Surface, headers: dict[str, str]) -> None:
+    assert (await surface.error("GET", "/v1/models", headers=headers))[:2] == (401, "invalid_api_key")
+
+
+# errors
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("GET", "/v1/nothing"), ("POST", "/v1/embeddings")])
+async def test_an_unknown_path_is_404(surface: Surface, method: str, path: str) -> None:
+    status, _, message = await surface.error(method, path)
+    assert (status, f"{method} {path}" in message) == (404, True)
+
+
+async def test_a_wrong_method_is_named(surface: Surface) -> None:
+    status, _, message = await surface.error("GET", "/v1/chat/completions")
+    assert (status in (400, 405), message) == (True, "Use POST for /v1/chat/completions; found GET.")
+    assert (await surface.error("DELETE", "/v1/models", headers=surface.key()))[0] == 405
+
+
+async def test_a_body_that_is_too_large_is_refused_however_it_comes(surface: Surface) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(30):
+            yield b"x" * 100
+
+    for content in (b"x" * 2_001, chunks()):
+        answer = await surface.error("POST", "/v1/chat/completions", content=content, headers=surface.key())
+        assert answer[:2] == (413, "request_too_large")
+    assert (await surface.http.get("/health/live")).status_code == 200
+
+
+async def test_a_chunked_body_is_read_to_its_end(surface: Surface) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for at in range(0, 60, 7):
+            yield b'{"model":"nothing","messages":[{"role":"user","content":""}]}'[at : at + 7]
+
+    answer = await surface.error("POST", "/v1/chat/completions", content=chunks(), headers=surface.key())
+    assert answer[:2] == (404, "model_not_found")
+
+
+async def test_a_client_that_leaves_in_its_body_harms_nobody(surface: Surface) -> None:
+    _, writer = await asyncio.open_connection(*surface.address)
+    writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    await writer.drain()
+    await asyncio.sleep(0.05)
+    writer.close()
+    assert (await surface.http.get("/health/live")).json() == {"status": "ok"}
+
+
+async def test_an_upstream_that_is_down_is_told_and_booked(surface: Surface) -> None:
+    answer = await surface.http.post("/v1/chat/completions", json=ASK, headers=surface.key())
+    assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_unavailable")
+    assert answer.headers["x-parsimony-request-id"].startswith("chatcmpl-")
+    metrics = (await surface.http.get("/metrics")).text
+    assert 'parsimony_requests_total{cache="miss",deployment="none",reason="simple",status="error"' in metrics
+
+
+# health and metrics
+
+
+async def test_it_is_ready_while_everything_is_there(surface: Surface) -> None:
+    answer = await surface.http.get("/health/ready")
+    assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+    assert answer.json()["checks"] == {"redis": "ok", "sql": "ok", "upstreams": {"small": "ok", "large": "ok"}}
+
+
+async def test_it_is_not_ready_without_redis_and_alive_all_the_same(surface: Surface) -> None:
+    headers = surface.key()
+    surface.redis.stop()
+    async with asyncio.timeout(5):
+        while surface.services.admission.ready:
+            await asyncio.sleep(0.01)
+    answer = await surface.http.get("/health/ready")
+    assert (answer.status_code, answer.json()["checks"]["redis"]) == (503, "cannot be reached")
+    assert (await surface.http.get("/health/live")).status_code == 200
+    refused = await surface.error("POST", "/v1/chat/completions", json=ASK, headers=headers)
+    assert refused[:2] == (503, "store_unavailable")
+    surface.redis.start()
+    async with asyncio.timeout(5):
+        while (await surface.http.get("/health/ready")).status_code != 200:
+            await asyncio.sleep(0.02)
+
+
+async def test_metrics_are_what_prometheus_reads(surface: Surface) -> None:
+    await surface.http.post("/v1/chat/completions", json=ASK, headers=surface.key())
+    answer = await surface.http.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    families = {family.name: family for family in text_string_to_metric_families(answer.text)}
+    (requests,) = families["parsimony_requests"].samples
+    assert (requests.value, requests.labels["team"], requests.labels["status"]) == (1, "support", "error")
+    buckets = [s for s in families["parsimony_request_duration_seconds"].samples if s.name.endswith("_bucket")]
+    assert (buckets[-1].labels["le"], buckets[-1].value) == ("+Inf", 1)
+    assert families["parsimony_unsettled_requests"].samples[0].value >= 0
+    assert {sample.labels["deployment"] for sample in families["parsimony_circuit_open"].samples} == {"small", "large"}
+    assert families["parsimony_cost_usd"].samples[0].value == 0

@@ -23,6 +23,7 @@ QUICK_SECONDS = 1.2
 REPORTS_A_TARGET = 7
 REPORTS_DIRECT = 4
 BUSY_LOAD = 0.5
+WIDTH = 170
 
 
 def main() -> None:
@@ -40,8 +41,8 @@ def main() -> None:
         rows = measure(settings, chosen, console)
     except KeyboardInterrupt:
         raise SystemExit("interrupted; every process has been ended") from None
-    if console.width < 150:
-        console = Console(width=150)
+    if console.width < WIDTH:
+        console = Console(width=WIDTH)
     console.print(render(rows, settings.connections, settings.rate))
     for line in notes(rows):
         console.print(f"[yellow]{line}[/yellow]", soft_wrap=True)

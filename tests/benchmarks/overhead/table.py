@@ -10,6 +10,7 @@ from tests.benchmarks.overhead.measure import Latency, Row, Throughput
 
 YARDSTICK = "aiohttp"
 LITELLM = "litellm"
+LABELS = {YARDSTICK: "aiohttp", LITELLM: "LiteLLM"}
 BUSY_ENOUGH = 0.85
 MEGABYTE = 1_000_000
 Figure = Callable[[Row], float | None]
@@ -76,9 +77,11 @@ def _throughput(row: Row, by_key: dict[str, Row], pick: Callable[[Row], Throughp
     lines += [f"[dim]{ratio}[/dim]" for ratio in ratios(row, by_key, lambda each: _per_second(pick(each)))]
     if measured.cpu_us is not None and measured.core_share is not None:
         lines.append(f"{measured.cpu_us:,.0f} µs CPU")
-        lines += [f"[dim]{ratio}[/dim]" for ratio in ratios(row, by_key, lambda each: _cpu_us(pick(each)))]
+        lines += [
+            f"[dim]{ratio}[/dim]" for ratio in ratios(row, by_key, lambda each: _cpu_us(pick(each)), (YARDSTICK,))
+        ]
         if measured.core_share < BUSY_ENOUGH:
-            lines.append(f"[yellow]had {measured.core_share:.0%} of its core[/yellow]")
+            lines.append(f"[yellow]{measured.core_share:.0%} of its core[/yellow]")
     if measured.errors:
         lines.append(f"[red]{error_text(measured.errors)}[/red]")
     return "\n".join(lines)
@@ -99,7 +102,7 @@ def _latency(row: Row, by_key: dict[str, Row], rate: float, pick: Callable[[Row]
             [
                 f"[bold]{(through - direct) / 1_000:,.2f}[/bold]",
                 f"[dim]{direct / 1_000:,.2f} → {through / 1_000:,.2f}[/dim]",
-                *(f"[dim]{ratio}[/dim]" for ratio in ratios(row, by_key, figure)),
+                *(f"[dim]{ratio}[/dim]" for ratio in ratios(row, by_key, figure, (YARDSTICK,))),
                 *held,
                 *failed,
             ]
@@ -108,13 +111,13 @@ def _latency(row: Row, by_key: dict[str, Row], rate: float, pick: Callable[[Row]
     ]
 
 
-def ratios(row: Row, by_key: dict[str, Row], figure: Figure) -> list[str]:
+def ratios(row: Row, by_key: dict[str, Row], figure: Figure, keys: Sequence[str] = tuple(LABELS)) -> list[str]:
     """`figure` as a multiple of the yardstick's and of LiteLLM's, where those were measured."""
     own, lines = figure(row), []
-    for key, label in ((YARDSTICK, "aiohttp"), (LITELLM, "LiteLLM")):
+    for key in keys:
         base = figure(by_key[key]) if key in by_key and key != row.key else None
         if own is not None and base is not None and base > 0 and own > 0:
-            lines.append(f"{short(own / base)}× {label}")
+            lines.append(f"{short(own / base)}× {LABELS[key]}")
     return lines
 
 

@@ -126,7 +126,8 @@ def _services(
     dispatcher = Dispatcher(
         targets, RetryPolicy(retries.max_attempts, retries.base_seconds, retries.max_seconds), clock
     )
-    telemetry = Telemetry(config.logging.requests, lambda: _gauges(admission, dispatcher))
+    logs = config.logging
+    telemetry = Telemetry(logs.requests, lambda: _gauges(admission, dispatcher), log_prompts=logs.prompts)
     authenticator = Authenticator(admin.directory.principal_by_hash, clock)
     pipeline = ChatPipeline(
         authenticator=authenticator,

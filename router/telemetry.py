@@ -29,12 +29,25 @@ class Telemetry(Collector):
     counters lock and look up labels, which costs ten times as much on every request.
     """
 
-    def __init__(self, log_requests: bool = False, gauges: Callable[[], Gauges] | None = None) -> None:
+    def __init__(
+        self,
+        log_requests: bool = False,
+        gauges: Callable[[], Gauges] | None = None,
+        *,
+        log_prompts: bool = False,
+    ) -> None:
         self._log_requests = log_requests
+        self._log_prompts = log_requests and log_prompts
         self._gauges = gauges
         self._sums: dict[tuple[str, ...], _Sums] = {}
         self._registry = CollectorRegistry()
         self._registry.register(self)
+
+    def accepted(self, request_id: str, newest_message: str) -> None:
+        """Logs a prompt, where that is configured."""
+        if self._log_prompts:
+            fields = {"request_id": request_id, "prompt": newest_message}
+            logging.getLogger("parsimony.prompts").info("prompt", extra={"fields": fields})
 
     def observe(self, record: SpendRecord) -> None:
         key = (record.team_id, record.deployment or "none", record.reason, record.status, record.cache)

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
+from router.errors import StoreUnavailable
 from router.pipeline.dispatch import Dispatcher
 from router.stores.redis_admission import RedisAdmissionStore
 from router.telemetry import Telemetry
@@ -32,12 +33,13 @@ def health_router(
         sql = await _sql_state(ping_sql)
         circuits = dispatcher.circuit_states()
         open_circuits = [name for name, state in circuits.items() if state == "open"]
+        redis = await _redis_state(admission)
         checks: dict[str, Any] = {
-            "redis": "ok" if admission.ready else "cannot be reached",
+            "redis": redis,
             "sql": sql,
             "upstreams": {name: "ok" if state == "closed" else f"circuit {state}" for name, state in circuits.items()},
         }
-        is_ready = admission.ready and sql == "ok" and len(open_circuits) < len(circuits)
+        is_ready = redis == "ok" and sql == "ok" and len(open_circuits) < len(circuits)
         status = "ready" if is_ready else "not ready"
         return JSONResponse({"status": status, "checks": checks}, status_code=200 if is_ready else 503)
 
@@ -46,6 +48,14 @@ def health_router(
         return Response(telemetry.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return router
+
+
+async def _redis_state(admission: RedisAdmissionStore) -> str:
+    try:
+        whole = await admission.counters_whole()
+    except StoreUnavailable as error:
+        return error.message
+    return "ok" if whole else "budget counters are being taken from the ledger"
 
 
 async def _sql_state(ping_sql: Callable[[], None]) -> str:

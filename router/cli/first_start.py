@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from router.bootstrap import admin_services, rebuild_counters
 from router.clock import SYSTEM_CLOCK
 from router.config import Config
@@ -11,15 +13,19 @@ from router.stores.sql_engine import migrate
 FIRST_TEAM = "default"
 
 
-def prepare(settings: Config) -> str | None:
-    """Brings the stores up to date; on the first start makes an admin key, and returns its secret."""
+def prepare(settings: Config, announce: Callable[[str], None]) -> None:
+    """Brings the stores up to date; on the first start makes an admin key, and announces its secret.
+
+    The counters come last: until they are whole, no worker calls itself ready.
+    """
     admin = admin_services(settings)
     try:
         migrate(admin.engine)
         secret = _first_key(admin)
+        if secret is not None:
+            announce(secret)
         # Budgets may have been set, and Redis may have lost its data, while nothing was running.
         rebuild_counters(admin, SYSTEM_CLOCK.now())
-        return secret
     finally:
         admin.engine.dispose()
 

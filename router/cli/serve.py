@@ -51,9 +51,7 @@ def _run(settings: Config, config_path: Path, lineup: Lineup) -> None:
         # Here, as SQLAlchemy and Alembic take longer to load than all else; meanwhile the workers load, too.
         from router.cli.first_start import prepare
 
-        secret = prepare(settings)
-        if secret is not None:
-            typer.echo(_snippets(url, secret))
+        prepare(settings, lambda secret: typer.echo(_snippets(url, secret)))
         supervisor.start_writer()
         supervisor.watch(stop)
         logger.info("draining: requests under way may finish")

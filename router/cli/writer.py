@@ -26,6 +26,7 @@ from router.telemetry import configure_logging
 logger = logging.getLogger(__name__)
 
 _ROUND_SECONDS = 1.0
+_DRAIN_SECONDS = 5.0
 
 
 def _keep_house(config: Config, admin: AdminServices, stop: threading.Event) -> None:
@@ -60,7 +61,7 @@ def main() -> None:
         thread.start()
         _keep_house(config, admin, stop)
         thread.join()
-        writer.drain()
+        writer.drain(_DRAIN_SECONDS)
     except (ConfigError, StoreUnavailable) as error:
         sys.exit(f"parsimony: {error}")
 

@@ -101,6 +101,7 @@ class ChatPipeline:
         principal = await self._authenticator.authenticate(incoming.authorization)
         request = parse_chat_request(incoming.raw)
         accepted = self._accept(principal, request, incoming, started_s)
+        self._telemetry.accepted(accepted.request_id, request.prompt.messages[-1].text)
         counters = self._windows.counters(principal, self._clock.wall())
         cache_key = _cache_key(accepted, self._cache) if accepted.cacheable else ""
         flight = await self._share(cache_key) if cache_key and not incoming.no_cache else None

@@ -52,6 +52,10 @@ class RedisAdmissionStore:
         """Settlements not yet acknowledged by Redis."""
         return len(self._unsettled) + self._in_flight
 
+    async def counters_whole(self) -> bool:
+        """Whether budgets can be held to: false while a Redis that lost its data is filled again."""
+        return bool(await self._connection.execute("EXISTS", redis_keys.COUNTERS_WHOLE))
+
     async def admit(
         self,
         request_id: str,

@@ -1,0 +1,88 @@
+"""A request is judged where it is routed, not where it is pinned; an obstacle becomes the error that says it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from router.errors import ContextLengthExceeded, InvalidRequest, ModelNotAllowed, ModelNotFound
+from router.openai.requests import ChatRequest, parse_chat_request
+from router.pipeline.decide import Decided, Decider, input_tokens_estimate
+from router.pipeline.models import Alias, Models
+from router.pipeline.reserve import IMAGE_TOKENS
+from router.stores.base import Principal
+from tests.support.pipeline_bench import WordClassifier, deployment
+
+NOW_S = 1_793_500_000.0
+SMALL = deployment("small", "simple", context_window=100)
+LARGE = deployment("large", "complex", context_window=1_000, capabilities=frozenset({"tools"}))
+MODELS = Models(
+    {"auto": Alias("auto", (SMALL, LARGE), 0.35, 0.65, 1), "eager": Alias("eager", (SMALL, LARGE), 0.0, 0.05, 0)},
+    {"small": SMALL, "large": LARGE},
+)
+ANYONE = Principal("k", "t", "application", None, ())
+IMAGE = {"type": "image_url", "image_url": {"url": "data:,"}}
+
+
+def request(content: Any = "Hello", **changes: Any) -> ChatRequest:
+    body = {"model": "auto", "messages": [{"role": "user", "content": content}]} | changes
+    return parse_chat_request(orjson.dumps(body))
+
+
+def decided(asked: ChatRequest, who: Principal = ANYONE, unavailable: frozenset[str] = frozenset()) -> Decided:
+    return Decider(MODELS, WordClassifier(), lambda: unavailable).decide(who, asked, NOW_S)
+
+
+def names(decision: Decided) -> list[str]:
+    return [choice.deployment.name for choice in decision.decision.chain]
+
+
+def test_the_score_and_the_aliass_thresholds_make_the_tier() -> None:
+    easy, hard = decided(request()), decided(request("hard"))
+    assert (easy.tier, names(easy)) == ("simple", ["small", "large"])
+    assert (hard.tier, names(hard)) == ("complex", ["large", "small"])
+    assert easy.classification is not None
+    assert easy.classification.score == 0.1
+    assert (decided(request(model="eager")).tier, names(decided(request(model="eager")))) == ("complex", ["large"])
+    assert easy.day.isoformat() == "2026-11-01"
+
+
+def test_a_pinned_deployment_is_not_judged() -> None:
+    pinned = decided(request("hard", model="small"))
+    assert (pinned.classification, pinned.tier, pinned.decision.reason) == (None, None, "pinned")
+    assert names(pinned) == ["small"]
+
+
+def test_open_circuits_and_rights_narrow_the_choice() -> None:
+    assert names(decided(request(), unavailable=frozenset({"small"}))) == ["large"]
+    assert names(decided(request(), Principal("k", "t", "application", frozenset({"large"}), ()))) == ["large"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "param", "says"),
+    [
+        (request(model="none"), ModelNotFound, "model", "no model 'none'"),
+        (request([IMAGE]), InvalidRequest, "model", "small: lacks images; large: lacks images"),
+        (request("word " * 5_000), ContextLengthExceeded, "messages", "context window of 1000 tokens is too small"),
+        (request("word " * 500, model="small"), ContextLengthExceeded, "messages", "every model behind 'small'"),
+        (request(model="small", tools=[{}]), InvalidRequest, "model", "small: lacks tools"),
+    ],
+    ids=["unknown", "images", "long", "pinned and long", "pinned and unable"],
+)
+def test_what_no_model_can_take_is_explained(asked: ChatRequest, error: type, param: str, says: str) -> None:
+    with pytest.raises(error) as raised:
+        decided(asked)
+    assert raised.value.param == param
+    assert says in raised.value.message
+
+
+def test_a_key_without_rights_is_refused() -> None:
+    with pytest.raises(ModelNotAllowed):
+        decided(request(), Principal("k", "t", "application", frozenset({"other"}), ()))
+
+
+def test_images_count_in_the_estimate() -> None:
+    assert input_tokens_estimate(request([IMAGE, IMAGE])) == 2 * IMAGE_TOKENS
+    assert 0 < input_tokens_estimate(request("你好,世界")) < 20

@@ -24,6 +24,8 @@ from router.processes import follow_parent
 logger = logging.getLogger(__name__)
 
 _START_SECONDS = 20
+STOP_SECONDS = 20.0
+"""Then it is killed: whoever stops the server does not wait for ever. The append-only file is a second behind at most."""
 _MAX_SOCKET_PATH = 100  # sockaddr_un holds 108 bytes on Linux, 104 on macOS
 
 
@@ -56,11 +58,19 @@ class EmbeddedRedis:
         """Ends the server with its data on disk."""
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)
-            self._process.wait()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                logger.error("Redis did not stop within %g s; killing it", STOP_SECONDS)
+                self._process.kill()
+                self._process.wait()
             self._process = None
-        self._socket.unlink(missing_ok=True)
-        if self._socket.parent != self._folder:
-            self._socket.parent.rmdir()
+        try:
+            self._socket.unlink(missing_ok=True)
+            if self._socket.parent != self._folder:
+                self._socket.parent.rmdir()
+        except OSError:
+            pass  # it never got as far as that
 
     def _settings(self) -> str:
         return "\n".join(

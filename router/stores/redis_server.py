@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 _START_SECONDS = 20
 STOP_SECONDS = 20.0
-"""Then it is killed: whoever stops the server does not wait for ever. The append-only file is a second behind at most."""
+"""Then it is killed: stopping must end. The append-only file is a second behind at most."""
 _MAX_SOCKET_PATH = 100  # sockaddr_un holds 108 bytes on Linux, 104 on macOS
 
 

@@ -1,0 +1,69 @@
+"""Configuration becomes services; what cannot be served ends the start with a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from router.bootstrap import open_services, redis_url, request_ids, sql_url
+from router.config import Config, load_config
+from router.errors import ConfigError, StoreUnavailable
+from router.pipeline.models import Alias
+from router.stores.redis_server import embedded_url
+from tests.support.administration import write_config
+from tests.support.redis_server import redis_server
+
+NOBODY = "http://127.0.0.1:9/v1"
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server.url
+
+
+def config(folder: Path, url: str) -> Config:
+    return load_config(write_config(folder, url))
+
+
+async def test_aliases_lead_to_deployments_with_their_prices(tmp_path: Path, url: str) -> None:
+    async with open_services(config(tmp_path, url), simulated_url=NOBODY) as services:
+        auto = services.models.resolve("auto")
+        assert isinstance(auto, Alias)
+        assert [(d.name, d.tier, d.simulated) for d in auto.candidates] == [
+            ("small", "simple", True),
+            ("large", "complex", True),
+        ]
+        assert (auto.moderate_from, auto.complex_from) == (0.4, 0.7)
+        assert all(d.prices.prices and d.context_window > 0 for d in auto.candidates)
+        assert (services.simulated, services.admission.ready) == (True, True)
+
+
+async def test_without_redis_there_is_no_start(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="Redis cannot be reached"):
+        async with open_services(config(tmp_path, f"unix://{tmp_path}/none.sock"), simulated_url=NOBODY):
+            pass
+
+
+async def test_a_deployment_without_a_price_is_refused(tmp_path: Path, url: str) -> None:
+    settings = config(tmp_path, url).model_copy(update={"baseline": "no-such-model"})
+    with pytest.raises(ConfigError, match="no-such-model"):
+        async with open_services(settings, simulated_url=NOBODY):
+            pass
+
+
+def test_stores_of_its_own_lie_in_the_data_folder(tmp_path: Path) -> None:
+    settings = config(tmp_path, "redis://elsewhere:1")
+    assert redis_url(settings) == "redis://elsewhere:1"
+    assert sql_url(settings) == f"sqlite:///{tmp_path / 'data' / 'ledger.sqlite'}"
+    own = settings.model_copy(update={"redis": settings.redis.model_copy(update={"url": None})})
+    assert redis_url(own) == embedded_url(tmp_path / "data" / "redis")
+
+
+def test_request_ids_look_like_openais_and_never_meet() -> None:
+    workers = [request_ids() for _ in range(4)]
+    ids = {new_id() for new_id in workers for _ in range(1_000)}
+    assert len(ids) == 4_000
+    assert all(one.startswith("chatcmpl-") and one.removeprefix("chatcmpl-").isalnum() for one in ids)

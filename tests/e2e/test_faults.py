@@ -389,14 +389,19 @@ def test_a_client_that_does_not_read_is_given_up(
 # ---- stores ---------------------------------------------------------------------------------------------------
 
 
-def steady_load(http: httpx.Client, seconds: float) -> list[httpx.Response]:
-    """One request after the other, for so long."""
+def steady_load(http: httpx.Client, seconds: float, client_count: int = 8) -> list[httpx.Response]:
+    """What so many clients are answered in so long, each asking one question after the other."""
     until_s = time.monotonic() + seconds
-    answers = []
-    while time.monotonic() < until_s:
-        answers.append(ask(http))
-        time.sleep(0.02)
-    return answers
+
+    def ask_on(_: int) -> list[httpx.Response]:
+        answers = []
+        while time.monotonic() < until_s:
+            answers.append(ask(http))
+            time.sleep(0.05)
+        return answers
+
+    with ThreadPoolExecutor(client_count) as pool:
+        return [response for answers in pool.map(ask_on, range(client_count)) for response in answers]
 
 
 def answers_again(http: httpx.Client) -> None:
@@ -424,7 +429,8 @@ def test_a_redis_that_stops_answering_is_an_outage(server: Server, http: httpx.C
             answers = load.result()
         finally:
             server.resume("redis")
-    assert (checks["redis"], checks["sql"]) == ("cannot be reached", "ok")
+    assert "cannot be reached" in checks["redis"]
+    assert checks["sql"] == "ok"
     assert_clean(answers)
     assert {response.status_code for response in answers} == {200, 503}
     answers_again(http)

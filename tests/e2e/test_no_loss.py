@@ -37,7 +37,7 @@ def varied(request: Received) -> list[Step]:
 @pytest.fixture(scope="module")
 def server(module_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     config = two_models(module_upstream.base_url)
-    config["server"] = {"drain_seconds": 6}
+    config["server"] = {"drain_seconds": 6, "workers": 2}
     with serving(tmp_path_factory.mktemp("no-loss"), config) as server:
         yield server
 

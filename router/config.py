@@ -6,16 +6,16 @@ configs/parsimony.yaml is the annotated example and names every key.
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from classifiers.base import Tier
 from policies.catalog import Capability
 from router.errors import ConfigError
+from router.yaml_file import UnreadableFile, problems, read_yaml
 
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -180,58 +180,14 @@ def load_config(path: Path) -> Config:
     Raises ConfigError that names the file, the key, what was found and what is allowed.
     """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader) or {}
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
+        values = read_yaml(path) or {}
+    except UnreadableFile as error:
+        raise ConfigError(f"{path}: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds a {type(values).__name__}; it must be a mapping of sections")
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_explain(path, error)) from error
+        hint = "; `parsimony config schema` lists the known ones"
+        raise ConfigError("\n".join(f"{path}: {line}" for line in problems(error, hint))) from error
     return config.model_copy(update={"prices": (path.parent / config.prices).resolve()})
-
-
-def _explain(path: Path, error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors(include_url=False):
-        key = ".".join(str(part) for part in problem["loc"]) or "(top level)"
-        lines.append(f"{path}: {key}: {_sentence(problem)}")
-    return "\n".join(lines)
-
-
-def _sentence(problem: Any) -> str:
-    if problem["type"] == "extra_forbidden":
-        return "is not a known key; `parsimony config schema` lists the known ones"
-    if problem["type"] == "missing":
-        return "is missing"
-    if problem["type"] == "value_error":  # one of ours, which says itself what was found
-        return str(problem["msg"]).removeprefix("Value error, ")
-    return f"{problem['msg']}; found {_found(problem['input'])}"
-
-
-def _found(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    if isinstance(value, (dict, list)):
-        return "a mapping" if isinstance(value, dict) else "a list"
-    return repr(value)
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML lets a later key overwrite an earlier one in silence; a configuration must not."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                break  # no key at all, as the loader itself will say
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)

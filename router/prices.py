@@ -19,13 +19,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from policies.catalog import Capability, Price, PriceSchedule
 from policies.money import NUSD_PER_USD, parse_amount, round_half_up
 from router.errors import ConfigError
 from router.tokenizers import encoding_for_model, litellm_folder
+from router.yaml_file import UnreadableFile, problems, read_yaml
 
 UNDATED = date(1970, 1, 1)
 """`effective_from` of prices from the litellm map, which has no dates."""
@@ -156,26 +156,6 @@ class _PriceFile(_Part):
     models: Annotated[dict[_Text, _ModelEntry], Field(min_length=1)]
 
 
-# The C parser, where PyYAML was built with it, reads the file ten times as fast.
-_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _UniqueKeyLoader(_SafeLoader):
-    """YAML lets a later key overwrite an earlier one in silence; a price list must not."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", key_node.start_mark
-                )
-            seen.add(key)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
-        return mapping
-
-
 def load_prices(path: Path) -> PriceBook:
     """Reads the price file.
 
@@ -183,31 +163,13 @@ def load_prices(path: Path) -> PriceBook:
     head of configs/prices.yaml describes.
     """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    except OSError as error:
-        raise PriceFileError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        # ValueError: an unquoted date that no calendar has, such as 2024-02-30.
-        raise PriceFileError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
-    try:
-        file = _PriceFile.model_validate(values)
+        file = _PriceFile.model_validate(read_yaml(path))
+    except UnreadableFile as error:
+        raise PriceFileError(f"{path}: {error}") from error
     except ValidationError as error:
-        raise PriceFileError("\n".join(f"{path}: {line}" for line in _problems(error))) from error
+        raise PriceFileError("\n".join(f"{path}: {line}" for line in problems(error))) from error
     models = {name: _model_info(path, name, entry, file) for name, entry in file.models.items()}
     return PriceBook(models, origin=path.name)
-
-
-def _problems(error: ValidationError) -> Iterable[str]:
-    for problem in error.errors(include_url=False):
-        key = ".".join(str(part) for part in problem["loc"]) or "(top level)"
-        if problem["type"] == "missing":
-            yield f"{key}: is missing"
-        elif problem["type"] == "extra_forbidden":
-            yield f"{key}: is not a known key"
-        else:
-            found = problem["input"]
-            shown = repr(found) if isinstance(found, (str, int, float, date)) else f"a {type(found).__name__}"
-            yield f"{key}: found {shown}; {problem['msg'].removeprefix('Value error, ')}"
 
 
 def _model_info(path: Path, name: str, entry: _ModelEntry, file: _PriceFile) -> ModelInfo:

@@ -166,7 +166,7 @@ def test_amounts_never_pass_through_a_float(tmp_path_factory: pytest.TempPathFac
 
 
 def test_a_yaml_float_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PriceFileError, match=r"models\.small\.prices\.0\.input: found 0\.15; write 0\.15 as a string"):
+    with pytest.raises(PriceFileError, match=r"models\.small\.prices\.0\.input: write 0\.15 as a string"):
         load_text(tmp_path, MINIMAL.replace('"0.15"', "0.15"))
 
 
@@ -182,20 +182,20 @@ def test_a_yaml_integer_is_accepted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('input: "0.15"', 'input: "-1"', r"prices\.0\.input: found '-1'; '-1' is not an amount"),
-        ('input: "0.15"', 'input: "0,15"', r"prices\.0\.input: found '0,15'; '0,15' is not an amount"),
-        ('input: "0.15"', "input: true", r"prices\.0\.input: found True; write True as a string"),
+        ('input: "0.15"', 'input: "-1"', r"prices\.0\.input: '-1' is not an amount"),
+        ('input: "0.15"', 'input: "0,15"', r"prices\.0\.input: '0,15' is not an amount"),
+        ('input: "0.15"', "input: true", r"prices\.0\.input: write True as a string"),
         ('        input: "0.15"\n', "", r"models\.small\.prices\.0\.input: is missing"),
         ("        source: a page\n", "", r"prices\.0\.source: is missing"),
-        ("2024-01-25", "20240125.5", r"effective_from: found 20240125\.5; must be a date such as 2024-01-25"),
-        ("2024-01-25", "1706140800", r"effective_from: found 1706140800; must be a date"),
-        ("2024-01-25", "2024-01-25 10:00:00", r"effective_from: found .*; must be a date"),
-        ("2024-01-25", '"25.1.2024"', r"effective_from: found '25\.1\.2024'; Invalid isoformat"),
+        ("2024-01-25", "20240125.5", r"effective_from: must be a date such as 2024-01-25; found 20240125\.5"),
+        ("2024-01-25", "1706140800", r"effective_from: must be a date such as 2024-01-25; found 1706140800"),
+        ("2024-01-25", "2024-01-25 10:00:00", r"effective_from: must be a date .*; found datetime"),
+        ("2024-01-25", '"25.1.2024"', r"effective_from: Invalid isoformat string: '25\.1\.2024'"),
         ("2024-01-25", "2024-02-30", r"day is out of range"),
-        ("context_window: 4096", "context_window: 0", r"context_window: found 0; Input should be greater than 0"),
-        ("context_window: 4096", "context_window: 4k", r"context_window: found '4k'; Input should be a valid integer"),
-        ("tokenizer: null", "tokenizer: gpt2", r"tokenizer: found 'gpt2'; Input should be 'cl100k_base'"),
-        ("[tools]", "[tool]", r"capabilities\.0: found 'tool'; Input should be 'tools', 'images' or 'json_schema'"),
+        ("context_window: 4096", "context_window: 0", r"context_window: Input should be greater than 0; found 0"),
+        ("context_window: 4096", "context_window: 4k", r"context_window: Input should be a valid integer.*; found '4k'"),
+        ("tokenizer: null", "tokenizer: gpt2", r"tokenizer: Input should be 'cl100k_base'.*; found 'gpt2'"),
+        ("[tools]", "[tool]", r"capabilities\.0: Input should be 'tools', 'images' or 'json_schema'; found 'tool'"),
         ("publisher: Someone", "publsher: Someone", r"models\.small\.publsher: is not a known key"),
         ("  small:\n", "  small: {}\n  small:\n", r"the key 'small' stands twice"),
         ("models:", "model:", r"models: is missing"),

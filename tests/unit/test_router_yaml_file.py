@@ -28,7 +28,7 @@ def test_a_file_is_read_as_it_stands(tmp_path: Path) -> None:
         ("a: [1\n", "is not YAML"),
         ("day: 2024-02-30\n", "is not YAML: day is out of range"),
         (b"\xff\xfe\xfa", "is not YAML"),
-        ("? [a]\n: 1\n", "is not YAML: while constructing a mapping found unhashable key"),
+        ("? [a]\n: 1\n", "found unhashable key"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(tmp_path: Path, text: str | bytes, says: str) -> None:

@@ -16,6 +16,7 @@ from policies.baseline import Baseline
 from policies.budget import Budget
 from policies.catalog import Capability, Deployment, Price, PriceSchedule
 from router.clock import Clock
+from router.errors import InvalidApiKey
 from router.pipeline.accounts import Accountant
 from router.pipeline.authenticate import Authenticator
 from router.pipeline.chat import CachePolicy, ChatPipeline, Incoming
@@ -25,7 +26,7 @@ from router.pipeline.dispatch import Dispatcher, RetryPolicy, Target, Timeouts
 from router.pipeline.models import Alias, Models
 from router.pipeline.reply import Headers
 from router.pipeline.respond import Responder
-from router.stores.base import Principal, secret_sha256
+from router.stores.base import Principal
 from router.telemetry import Telemetry
 from router.tokenizers import TokenCounter
 from tests.support.memory_admission import MemoryAdmissionStore
@@ -58,6 +59,19 @@ class WordClassifier:
     def classify(self, prompt: Prompt) -> Classification:
         score = 0.9 if "hard" in prompt.messages[-1].text else 0.1
         return Classification(score, tier_of(score, 0.35, 0.65), ("said so",), "words")
+
+
+class KnownKeys(Authenticator):
+    """Knows every key from the start: no thread decides which of two requests comes first."""
+
+    def __init__(self, principals: Mapping[str, Principal]) -> None:
+        self._principals = principals
+
+    async def authenticate(self, authorization: bytes | None) -> Principal:
+        secret = (authorization or b"").removeprefix(b"Bearer ").decode()
+        if secret not in self._principals:
+            raise InvalidApiKey("unknown")
+        return self._principals[secret]
 
 
 @dataclass(slots=True)
@@ -167,12 +181,12 @@ class PipelineBench:
         accountant = Accountant(Baseline(BASELINE, prices, TOKENIZER), {TOKENIZER: self.counter})
         budgets = () if limit_nusd is None else (Budget("b1", "team", "team-1", limit_nusd),)
         self.principals = {
-            secret_sha256(SECRET): Principal("key-1", "team-1", "application", allowed_models, budgets),
-            secret_sha256("pk-other"): Principal("key-2", "team-2", "application", None, ()),
+            SECRET: Principal("key-1", "team-1", "application", allowed_models, budgets),
+            "pk-other": Principal("key-2", "team-2", "application", None, ()),
         }
         ids = itertools.count(1)
         self.pipeline = ChatPipeline(
-            authenticator=Authenticator(self.principals.get, clock),
+            authenticator=KnownKeys(self.principals),
             decider=Decider(Models({"auto": alias}, self.deployments), WordClassifier(), self.dispatcher.unavailable),
             dispatcher=self.dispatcher,
             responder=Responder(accountant, targets, clock, max_entry_bytes),

@@ -67,12 +67,17 @@ def _rest(services: Services) -> FastAPI:
     app.add_exception_handler(ParsimonyError, _render)
     app.add_exception_handler(HTTPException, _render_http)
     app.add_exception_handler(RequestValidationError, _render_validation)
+    app.add_exception_handler(Exception, _render_fault)  # the server's log has it all the same
     return app
 
 
 async def _render(_: Request, error: Any) -> Response:
     headers = {name.decode(): value.decode() for name, value in error_headers(error)}
     return Response(error_body(error), status_code=error.status, headers=headers)
+
+
+async def _render_fault(request: Request, _: Exception) -> Response:
+    return await _render(request, ParsimonyError("Something went wrong here; the log says what."))
 
 
 async def _render_http(request: Request, error: Any) -> Response:

@@ -163,6 +163,18 @@ async def test_an_upstream_that_is_down_is_told_and_booked(surface: Surface) -> 
     assert 'parsimony_requests_total{cache="miss",deployment="none",reason="simple",status="error"' in metrics
 
 
+async def test_a_fault_of_ours_has_the_form_of_an_error_too(surface: Surface) -> None:
+    def fail() -> None:
+        raise RuntimeError("secret")
+
+    app = create_app(surface.services)
+    app.rest.add_api_route("/fault", fail)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=transport, base_url="http://here") as http:
+        answer = await http.get("/fault")
+    assert (answer.status_code, answer.json()["error"]["type"], "secret" in answer.text) == (500, "server_error", False)
+
+
 # health and metrics
 
 

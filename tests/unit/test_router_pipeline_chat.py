@@ -596,6 +596,35 @@ async def test_an_upstream_that_never_ends_after_done_is_let_go(new_bench: NewBe
     assert (reply.events()[-1], bench.record()["status"]) == ("[DONE]", "ok")
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("scripts", "stream"),
+    [
+        ([completion()], False),
+        ([DOWN, completion()], False),
+        ([stream_of("Hel", "lo")], True),
+        ([stream_of("Hel"), stream_of("lo")], True),
+    ],
+    ids=["whole", "tried again", "stream", "streams"],
+)
+async def test_leaving_at_any_moment_leaves_the_books_in_order(
+    new_bench: NewBench, scripts: list[Any], stream: bool, at_once: int
+) -> None:
+    """Client 0 leaves after so many turns of the loop; whoever asked the same at the same time is answered."""
+    for turns in range(60):
+        bench = new_bench(providers={"small": scripts}, limit_nusd=10**6, retries=RetryPolicy(2, 0.0, 1.0))
+        started = [bench.start(stream=stream) for _ in range(at_once)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task, reply = started[0]
+        reply.leave(task)
+        await asyncio.gather(*[one for one, _ in started], return_exceptions=True)
+        assert all(other.ended and other.status == 200 for _, other in started[1:]), f"after {turns} turns"
+        bench.check_books()
+        spent_nusd = sum(counter.spent_nusd for counter in bench.store.counters.values())
+        assert spent_nusd == sum(record["cost_nusd"] for record in bench.records())
+
+
 # stores and faults of ours
 
 

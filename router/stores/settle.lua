@@ -13,6 +13,13 @@ if ARGV[4] == '1' then
     return 0
   end
   redis.call('HDEL', KEYS[1], ARGV[1])
+end
+-- Before the counters: a script that fails keeps what it has done, and the record matters most.
+redis.call('XADD', KEYS[2], '*', 'record', ARGV[3])
+if ARGV[5] ~= '0' then
+  redis.call('SET', KEYS[3], ARGV[6], 'EX', ARGV[5])
+end
+if ARGV[4] == '1' then
   local amount = string.match(held, '^%d+')
   for b = 4, #KEYS do
     -- Nothing is added where there is nothing: Redis takes no '-0', and a hit must not make a counter that never expires.
@@ -23,9 +30,5 @@ if ARGV[4] == '1' then
       redis.call('HINCRBY', KEYS[b], 'spent', ARGV[2])
     end
   end
-end
-redis.call('XADD', KEYS[2], '*', 'record', ARGV[3])
-if ARGV[5] ~= '0' then
-  redis.call('SET', KEYS[3], ARGV[6], 'EX', ARGV[5])
 end
 return 1

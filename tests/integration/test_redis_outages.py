@@ -178,6 +178,61 @@ async def test_a_redis_that_stands_still_is_given_up_in_time(server: Server) -> 
     assert (spent_nusd, reserved_nusd) == (30 * len(server.booked()), 100)
 
 
+async def test_what_cannot_be_put_off_any_more_is_left_to_its_reservation(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("router.stores.redis_admission.MAX_UNSETTLED", 2)
+    async with opened(server.url) as store:
+        for n in range(3):
+            await admit(store, f"r{n}")
+        server.kill()
+        await until(lambda: not store.ready)
+        for n in range(3):
+            store.settle(settlement(f"r{n}"))
+        assert (store.unsettled, "r2 stays at its reservation" in caplog.text) == (2, True)
+        server.private.start()
+        await until(lambda: store.ready)
+        await store.drain(5)
+    assert Janitor(server.client).sweep() == 1
+    assert {record.request_id: record.cost_nusd for record in server.booked()} == {"r0": 30, "r1": 30, "r2": 100}
+
+
+async def test_a_counter_that_is_none_costs_no_record(server: Server) -> None:
+    async with opened(server.url) as store:
+        await admit(store, "r0")
+        server.client.set(COUNTER.key, "somebody else's")
+        store.settle(settlement("r0"))
+        await until(lambda: store.unsettled == 0)
+    assert [record.request_id for record in server.booked()] == ["r0"]
+
+
+async def test_a_redis_that_is_full_lets_nobody_in_and_settles_those_who_are(server: Server) -> None:
+    async with opened(server.url) as store:
+        await admit(store, "r0")
+        server.client.config_set("maxmemory", 1)
+        with pytest.raises(StoreUnavailable, match="OOM"):
+            await admit(store, "r1")
+        store.settle(settlement("r0"))
+        await until(lambda: store.unsettled == 0)
+    assert ([record.request_id for record in server.booked()], server.spent_and_reserved()) == (["r0"], (30, 0))
+
+
+async def test_stopping_without_redis_ends_and_says_what_is_left(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(server.url) as store:
+        await admit(store, "r0")
+        server.kill()
+        await until(lambda: not store.ready)
+        store.settle(settlement("r0"))
+        await store.drain(0.1)
+    assert "1 settlements could not reach Redis" in caplog.text
+    server.private.start()
+    await asyncio.sleep(0)
+    server.client.delete(redis_keys.lease("w1"))
+    assert Janitor(server.client).sweep() == 1
+
+
 async def test_scripts_that_were_flushed_are_loaded_again(server: Server) -> None:
     async with opened(server.url) as store:
         await admit(store, "r0")

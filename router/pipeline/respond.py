@@ -29,6 +29,8 @@ _REPEATABLE = frozenset({"stop", "length", "tool_calls", "function_call"})
 LAST_WORD_SECONDS = 5.0
 """How long a client may take to accept the error frame that ends its stream."""
 
+_LAST_BYTES_SECONDS = 1.0
+
 
 @record()
 class Served:
@@ -112,11 +114,13 @@ class Responder:
         name = call.choice.deployment.name
         chunk = call.first
         try:
-            async with asyncio.timeout(max(call.deadline_s - self._clock.monotonic(), 0)):
+            async with asyncio.timeout(max(call.deadline_s - self._clock.monotonic(), 0)) as limit:
                 while chunk is not None and not relay.done:
                     if data := relay.feed(chunk):
                         kept.add(data)
                         await reply.send(data, last=relay.done)
+                    if relay.done:  # what may still come ends the connection's turn, and nobody waits for it
+                        limit.reschedule(asyncio.get_running_loop().time() + _LAST_BYTES_SECONDS)
                     chunk = await call.answer.next_chunk()
         except TimeoutError:
             return None if relay.done else UpstreamTimeout(f"{name} did not finish in time")

@@ -30,6 +30,7 @@ LAST_WORD_SECONDS = 5.0
 """How long a client may take to accept the error frame that ends its stream."""
 
 _LAST_BYTES_SECONDS = 1.0
+"""How long a provider may take to close a stream whose `[DONE]` has come."""
 
 
 @record()
@@ -115,12 +116,14 @@ class Responder:
         chunk = call.first
         try:
             async with asyncio.timeout(max(call.deadline_s - self._clock.monotonic(), 0)) as limit:
-                while chunk is not None and not relay.done:
+                while chunk is not None:
                     if data := relay.feed(chunk):
                         kept.add(data)
                         await reply.send(data, last=relay.done)
-                    if relay.done:  # what may still come ends the connection's turn, and nobody waits for it
+                    if relay.done:
                         limit.reschedule(asyncio.get_running_loop().time() + _LAST_BYTES_SECONDS)
+                        await call.answer.next_chunk()  # the end of the body: then the connection can be kept
+                        return None
                     chunk = await call.answer.next_chunk()
         except TimeoutError:
             return None if relay.done else UpstreamTimeout(f"{name} did not finish in time")
@@ -128,8 +131,6 @@ class Responder:
             return UpstreamUnavailable(f"{name} sent {error}")
         except UpstreamError as error:
             return None if relay.done else error
-        if relay.done:
-            return None
         return await self._end(name, relay, reply, kept)
 
     async def _end(self, name: str, relay: StreamRelay, reply: Reply, kept: _Kept) -> UpstreamError | None:

@@ -22,35 +22,55 @@ class EventTooLarge(Exception):
 class EventSplitter:
     """Collects bytes until events are whole. Line ends become plain line feeds, blank lines one."""
 
-    __slots__ = ("_rest",)
+    __slots__ = ("_more", "_rest", "_waiting_bytes")
 
     def __init__(self) -> None:
         self._rest = b""
+        self._more: list[bytes] = []
+        """What came after `_rest` without a line end; joined once one comes, lest long lines cost their square."""
+        self._waiting_bytes = 0
 
     def feed(self, data: bytes) -> bytes:
         """All events completed by `data`, each ending in a blank line; b"" if there is none."""
-        data = self._rest + data if self._rest else data
+        if self._rest:
+            if b"\n" not in data and b"\r" not in data and not self._rest.endswith(b"\r"):
+                self._more.append(data)
+                self._wait(self._waiting_bytes + len(data))
+                return b""
+            data = self._taken() + data
         held = b""
         if b"\r" in data:
             if data.endswith(b"\r"):  # the first half of a \r\n, perhaps
                 data, held = data[:-1], b"\r"
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        if data.startswith(b"\n"):
-            data = data.lstrip(b"\n")
         if b"\n\n\n" in data:
             data = _BLANK_LINES.sub(b"\n\n", data)
+        if data[:1] == b"\n":
+            data = data.lstrip(b"\n")
         end = data.rfind(b"\n\n") + 2
+        if end == len(data) > 1 and not held:
+            return data
         if end == 1:
             end = 0
         self._rest = data[end:] + held
-        if len(self._rest) > MAX_EVENT_BYTES:
-            raise EventTooLarge(f"an event of more than {MAX_EVENT_BYTES} bytes")
+        self._wait(len(self._rest))
         return data[:end]
 
     def rest(self) -> bytes:
         """What a stream that ended without a blank line left behind."""
-        rest, self._rest = self._rest.replace(b"\r", b"\n"), b""
+        return self._taken().replace(b"\r", b"\n")
+
+    def _taken(self) -> bytes:
+        rest = b"".join([self._rest, *self._more]) if self._more else self._rest
+        self._rest = b""
+        self._more = []
+        self._waiting_bytes = 0
         return rest
+
+    def _wait(self, size_bytes: int) -> None:
+        self._waiting_bytes = size_bytes
+        if size_bytes > MAX_EVENT_BYTES:
+            raise EventTooLarge(f"an event of more than {MAX_EVENT_BYTES} bytes")
 
 
 class StreamRelay:
@@ -88,15 +108,12 @@ class StreamRelay:
         return AnswerFacts(self._usage, self._model, ",".join(self._reasons), "".join(self._texts))
 
     def _relay(self, block: bytes) -> bytes:
-        dropped = False
-        passed = []
+        dropped = None
         for event in block.split(b"\n\n"):
             if event and self._read(event):
-                dropped = True
-            else:
-                passed.append(event)
-        if dropped:
-            block = b"\n\n".join(passed)
+                dropped = [event] if dropped is None else [*dropped, event]
+        if dropped is not None:
+            block = b"\n\n".join([event for event in block.split(b"\n\n") if event not in dropped])
         return block.replace(self._theirs, self._ours) if self._theirs is not None else block
 
     def _read(self, event: bytes) -> bool:
@@ -127,9 +144,8 @@ class StreamRelay:
         usage = chunk.get("usage")
         if usage:
             self._usage = usage_of(usage) or self._usage
-        error = chunk.get("error")
-        if error and not choices:
-            self.error = error if isinstance(error, dict) else {"message": str(error)}
+        if "error" in chunk and not choices and chunk["error"]:
+            self.error = chunk["error"] if isinstance(chunk["error"], dict) else {"message": str(chunk["error"])}
         return self._drop_usage and not choices and bool(usage)
 
     def _begin(self, event: bytes, chunk: dict[str, Any]) -> None:

@@ -233,6 +233,21 @@ def test_an_event_without_end_is_given_up() -> None:
         splitter.feed(b"x")
 
 
+def test_a_long_line_in_many_pieces_is_one_event() -> None:
+    splitter = EventSplitter()
+    line = b"data: " + b"x" * 1_000_000
+    pieces = [line[at : at + 10] for at in range(0, len(line), 10)]
+    assert b"".join([splitter.feed(piece) for piece in pieces]) == b""
+    assert splitter.feed(b"y\r\n\r\n") + splitter.rest() == line + b"y\n\n"
+
+
+def test_an_event_is_passed_on_as_soon_as_it_is_whole() -> None:
+    splitter = EventSplitter()
+    assert splitter.feed(b"data: x\r\r") == b""  # a line feed may follow
+    assert splitter.feed(b"data: y") == b"data: x\n\n"
+    assert splitter.feed(b"\r\n\r\n") == b"data: y\n\n"
+
+
 def test_many_events_may_be_larger_than_one() -> None:
     block = event(chunk("x" * 1_000))
     splitter = EventSplitter()

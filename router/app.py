@@ -14,7 +14,7 @@ from router.api.admin import admin_router
 from router.api.asgi import Receive, Scope, Send, chat_completions, send_error
 from router.api.health import health_router
 from router.api.models import models_router
-from router.errors import AdminRequired, InvalidRequest, ParsimonyError
+from router.errors import AdminRequired, InvalidRequest, MethodNotAllowed, ParsimonyError
 from router.openai.errors import error_body, error_headers
 from router.services import Services
 from router.stores.base import Principal
@@ -35,7 +35,7 @@ class Application:
             if scope["method"] == "POST":
                 await chat_completions(self._pipeline, self._max_body_bytes, scope, receive, send)
             else:
-                await send_error(send, InvalidRequest(f"Use POST for {HOT_PATH}; found {scope['method']}."))
+                await send_error(send, MethodNotAllowed(f"Use POST for {HOT_PATH}; found {scope['method']}."))
             return
         await self.rest(scope, receive, send)  # type: ignore[arg-type]  # Starlette spells the same types otherwise
 

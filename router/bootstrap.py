@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -39,7 +40,7 @@ from router.stores.sql_directory import SqlDirectory
 from router.stores.sql_engine import create_ledger_engine
 from router.stores.sql_ledger import SqlLedger
 from router.telemetry import Gauges, Telemetry
-from router.tokenizers import TokenCounter
+from router.tokenizers import TokenCounter, load_encoding
 
 SIMULATED_KEY = "simulated"
 
@@ -91,6 +92,7 @@ async def open_services(
     """
     lineup = line_up(config)
     prices = load_prices(config.prices)
+    await _load_tokenizer(prices, config.baseline)
     deployments = {d.name: _deployment(d, prices, lineup.simulated) for d in lineup.active}
     admin = admin_services(config)
     connection = await RedisConnection.open(
@@ -108,6 +110,13 @@ async def open_services(
         for target in targets.values():
             await target.provider.close()
         admin.engine.dispose()
+
+
+async def _load_tokenizer(prices: PriceBook, baseline: str) -> None:
+    """Every request is counted with it: the first must not wait until it is loaded."""
+    tokenizer = prices.model(baseline).tokenizer
+    if tokenizer is not None:
+        await asyncio.to_thread(load_encoding, tokenizer)
 
 
 def _services(

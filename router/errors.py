@@ -10,6 +10,8 @@ ParsimonyError
 │   ├── ModelNotAllowed         403 model_not_allowed
 │   ├── ModelNotFound           404 model_not_found
 │   ├── RecordNotFound          404 record_not_found
+│   ├── MethodNotAllowed        405 method_not_allowed
+│   ├── RequestTooSlow          408 request_too_slow
 │   ├── RequestTooLarge         413 request_too_large
 │   └── BudgetExhausted         429 insufficient_quota
 ├── UpstreamError
@@ -82,6 +84,18 @@ class RecordNotFound(RequestError):
     code = "record_not_found"
 
 
+class MethodNotAllowed(RequestError):
+    status = 405
+    code = "method_not_allowed"
+
+
+class RequestTooSlow(RequestError):
+    """Its body did not arrive in time."""
+
+    status = 408
+    code = "request_too_slow"
+
+
 class RequestTooLarge(RequestError):
     status = 413
     code = "request_too_large"
@@ -106,6 +120,7 @@ class UpstreamError(ParsimonyError):
 class UpstreamRejected(UpstreamError):
     """The provider found fault with the request itself: its status and body reach the caller unchanged."""
 
+    type = "invalid_request_error"
     retryable = False
     code = "upstream_rejected"
 

@@ -27,7 +27,6 @@ def line_up(config: Config, environ: Mapping[str, str] = os.environ) -> Lineup:
     gaps = {deployment.name: deployment.missing(environ) for deployment in config.deployments}
     disabled = tuple((name, gap) for name, gap in gaps.items() if gap is not None)
     active = tuple(deployment for deployment in config.deployments if gaps[deployment.name] is None)
-    # A reachable base URL without a key proves nothing: only what was configured from outside counts as real.
     real = [deployment for deployment in active if deployment.provider != "simulated"]
     if config.simulate == "always" or (not real and config.simulate == "auto"):
         return Lineup(config.deployments, (), simulated=True)

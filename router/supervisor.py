@@ -78,7 +78,7 @@ class Supervisor:
         while not stop.wait(_WATCH_SECONDS):
             if self._redis is not None and not self._redis.running:
                 logger.error("the embedded Redis died; starting it again")
-                self._redis.start()
+                self._restart_redis(self._redis)
             for child in self._children:
                 self._revive(child)
 
@@ -106,6 +106,12 @@ class Supervisor:
         for _ in range(self._config.server.workers):
             children.append(_Child("worker", _module("worker", *serving), (self.listener.fileno(),)))
         return children
+
+    def _restart_redis(self, server: EmbeddedRedis) -> None:
+        try:
+            server.start()
+        except (ParsimonyError, OSError) as error:
+            logger.error("it did not start, and is tried again: %s", error)
 
     def _revive(self, child: _Child) -> None:
         now_s = time.monotonic()

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from router.errors import ParsimonyError, RequestTooLarge, ShuttingDown
+from router.errors import ParsimonyError, RequestTooLarge, RequestTooSlow, ShuttingDown
 from router.openai.errors import error_body, error_headers
 from router.pipeline.chat import ChatPipeline, Incoming
 from router.pipeline.reply import Headers
@@ -23,6 +23,8 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 WATCH_AFTER_SECONDS = 0.02
+BODY_SECONDS = 60.0
+"""From the first piece of a body to its last."""
 
 
 class ClientGone(Exception):
@@ -117,12 +119,20 @@ class _Watch:
 
 
 async def read_body(receive: Receive, limit_bytes: int) -> bytes:
-    """Raises RequestTooLarge and ClientGone."""
+    """Raises RequestTooLarge, RequestTooSlow and ClientGone."""
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
         body: bytes = message.get("body", b"")
         if len(body) <= limit_bytes:
             return body
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _collect(message, receive, limit_bytes)
+    except TimeoutError:
+        raise RequestTooSlow(f"The body was not complete after {BODY_SECONDS:g} s.") from None
+
+
+async def _collect(message: dict[str, Any], receive: Receive, limit_bytes: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     while True:

@@ -10,13 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from router.clock import Clock
-from router.errors import InvalidApiKey
+from router.errors import InvalidApiKey, StoreUnavailable
 from router.stores.base import Principal
 
 logger = logging.getLogger(__name__)
 
 FRESH_SECONDS = 2.0
 STALE_SECONDS = 6.0
+OUTAGE_SECONDS = 900.0
+"""How long known keys serve on while the directory cannot be read; a key revoked meanwhile does, too."""
 MAX_ENTRIES = 50_000
 
 
@@ -47,13 +49,22 @@ class Authenticator:
         now_s = self._clock.monotonic()
         entry = self._entries.get(secret_sha256)
         if entry is None or now_s - entry.read_at_s > STALE_SECONDS:
-            entry = await self._read(secret_sha256)
+            entry = await self._read_or_keep(secret_sha256, entry, now_s)
         elif now_s - entry.read_at_s > FRESH_SECONDS and not entry.refreshing:
             self._refresh(secret_sha256, entry)
         principal = entry.principal
         if principal is None or self._expired(principal):
             raise InvalidApiKey("The API key is unknown, revoked or expired.")
         return principal
+
+    async def _read_or_keep(self, secret_sha256: str, entry: _Entry | None, now_s: float) -> _Entry:
+        """Reads an entry anew; where the directory is out of reach, a known key serves on for a while."""
+        try:
+            return await self._read(secret_sha256)
+        except StoreUnavailable:
+            if entry is None or now_s - entry.read_at_s > OUTAGE_SECONDS:
+                raise
+            return entry
 
     async def _read(self, secret_sha256: str) -> _Entry:
         principal = await asyncio.to_thread(self._look_up, secret_sha256)

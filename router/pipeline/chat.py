@@ -104,7 +104,7 @@ class ChatPipeline:
         self._telemetry.accepted(accepted.request_id, request.prompt.messages[-1].text)
         counters = self._windows.counters(principal, self._clock.wall())
         cache_key = _cache_key(accepted, self._cache) if accepted.cacheable else ""
-        flight = await self._share(cache_key) if cache_key and not incoming.no_cache else None
+        flight = await self._share(accepted, cache_key) if cache_key and not incoming.no_cache else None
         try:
             admission = await self._admit(accepted, cache_key, counters, look_up=not incoming.no_cache)
             if isinstance(admission, CacheHit):
@@ -144,12 +144,16 @@ class ChatPipeline:
             day=decided.day,
         )
 
-    async def _share(self, cache_key: str) -> Flight | None:
+    async def _share(self, accepted: Accepted, cache_key: str) -> Flight | None:
         """Waits where the same request is under way; else a flight that others may wait for."""
         flight = self._flights.join(cache_key)
         if flight is None:
             return self._flights.take_off(cache_key)
-        await flight.wait()
+        try:
+            await flight.wait()
+        except asyncio.CancelledError:
+            self._settle(self._record(accepted, Outcome("cancelled", "refused")), admitted=False)
+            raise
         return None
 
     async def _admit(

@@ -255,7 +255,9 @@ class _Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self._fail(Http1Error(f"not HTTP/1.1: {error}"))
+            # What a callback of ours raised comes wrapped in the parser's own error.
+            ours = isinstance(error.__context__, Http1Error)
+            self._fail(Http1Error(str(error.__context__) if ours else f"not HTTP/1.1: {error}"))
             return
         except httptools.HttpParserUpgrade:
             self._fail(Http1Error("the peer wants another protocol"))

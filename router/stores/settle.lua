@@ -5,17 +5,19 @@
 -- ARGV  1 request id   2 cost in nano-USD   3 record   4 '1' if the request was admitted
 --       5 seconds to keep the answer, '0' for not at all   6 answer
 --
--- Returns 1, or 0 where the request was settled before: repeating a settlement changes nothing.
+-- Returns 1, or 0 where nothing was held for the request: it was settled before, or Redis lost what it held.
+-- Then the counters stay as they are. The record is appended all the same: the ledger knows a repeat by its id.
 
 local held = redis.call('HGET', KEYS[1], ARGV[1])
-if ARGV[4] == '1' then
-  if not held then
-    return 0
-  end
+if ARGV[4] == '1' and held then
+  -- First of all: a full Redis allows this write, and after it the rest of the script.
   redis.call('HDEL', KEYS[1], ARGV[1])
 end
 -- Before the counters: a script that fails keeps what it has done, and the record matters most.
 redis.call('XADD', KEYS[2], '*', 'record', ARGV[3])
+if ARGV[4] == '1' and not held then
+  return 0
+end
 if ARGV[5] ~= '0' then
   redis.call('SET', KEYS[3], ARGV[6], 'EX', ARGV[5])
 end

@@ -20,6 +20,7 @@ HEAD = "0001"
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 5_000
+CONNECT_TIMEOUT_S = 5
 MIGRATION_LOCK = 0x7061727369  # any number, so long as every Parsimony takes the same
 
 _WRITES = "parsimony_writes"
@@ -34,7 +35,14 @@ def create_ledger_engine(url: str) -> Engine:
     """
     parsed = _parse(url)
     if parsed.get_backend_name() == "postgresql":
-        return create_engine(parsed, pool_pre_ping=True, pool_size=5, max_overflow=10, pool_timeout=10)
+        return create_engine(
+            parsed,
+            pool_pre_ping=True,
+            pool_size=5,
+            max_overflow=10,
+            pool_timeout=10,
+            connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
+        )
     engine = create_engine(parsed, **_sqlite_options(parsed))
     event.listen(engine, "connect", _open_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

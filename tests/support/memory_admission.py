@@ -102,6 +102,7 @@ class MemoryAdmissionStore:
         if settlement.admitted:
             held = self.pending.pop(settlement.request_id, None)
             if held is None:
+                self.stream.append(settlement.record)
                 return
             for key in settlement.counter_keys:
                 counter = self.counters.setdefault(key, BudgetAmounts())

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from router.errors import InvalidApiKey, StoreUnavailable
-from router.pipeline.authenticate import FRESH_SECONDS, STALE_SECONDS, Authenticator
+from router.pipeline.authenticate import FRESH_SECONDS, OUTAGE_SECONDS, STALE_SECONDS, Authenticator
 from router.stores.base import Principal, secret_sha256
 from tests.support.pipeline_bench import HandClock
 
@@ -117,6 +117,10 @@ async def test_a_directory_that_is_down_is_bridged_for_a_while_only(
     await refreshed(directory, 2)
     assert await door.authenticate(b"Bearer pk-1") is ALICE
     hand.now_s += STALE_SECONDS
+    assert await door.authenticate(b"Bearer pk-1") is ALICE
+    with pytest.raises(StoreUnavailable):
+        await door.authenticate(b"Bearer never seen")
+    hand.now_s += OUTAGE_SECONDS
     with pytest.raises(StoreUnavailable):
         await door.authenticate(b"Bearer pk-1")
 

@@ -193,7 +193,7 @@ def test_a_yaml_integer_is_accepted(tmp_path: Path) -> None:
         ("2024-01-25", '"25.1.2024"', r"effective_from: Invalid isoformat string: '25\.1\.2024'"),
         ("2024-01-25", "2024-02-30", r"day is out of range"),
         ("context_window: 4096", "context_window: 0", r"context_window: Input should be greater than 0; found 0"),
-        ("context_window: 4096", "context_window: 4k", r"context_window: Input should be a valid integer.*; found '4k'"),
+        ("context_window: 4096", "context_window: 4k", r"Input should be a valid integer.*; found '4k'"),
         ("tokenizer: null", "tokenizer: gpt2", r"tokenizer: Input should be 'cl100k_base'.*; found 'gpt2'"),
         ("[tools]", "[tool]", r"capabilities\.0: Input should be 'tools', 'images' or 'json_schema'; found 'tool'"),
         ("publisher: Someone", "publsher: Someone", r"models\.small\.publsher: is not a known key"),

@@ -12,12 +12,15 @@ import pytest
 import typer
 from pydantic import BaseModel
 
+from policies.routing import REASONS
 from router.cli.app import app
 from router.config import Config
-from router.errors import ParsimonyError
+from router.errors import ParsimonyError, UpstreamRejected
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY_LINE = re.compile(r"^(?P<indent> *)(?:# ?)?(?P<more> *)(?P<dash>- )?(?P<key>[A-Za-z0-9][\w./-]*):(?: |$)")
+FENCED = re.compile(r"^```(\w*)$(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+READMES = ("README.md", "README.zh-CN.md")
 Path_ = tuple[str, ...]
 
 
@@ -92,24 +95,83 @@ def test_every_configuration_key_is_annotated() -> None:
     assert missing == []
 
 
-def test_every_error_code_is_in_the_readme() -> None:
-    codes = {error.code for error in error_classes() if error.code}
-    assert sorted(code for code in codes if f"`{code}`" not in read("README.md")) == []
+def headings(text: str) -> list[int]:
+    """The depth of each heading, in order; lines inside fenced blocks are no headings."""
+    outside = "".join(FENCED.split(text)[::3])
+    return [len(marks) for marks in re.findall(r"^(#+) ", outside, flags=re.MULTILINE)]
 
 
-def test_every_command_is_in_the_readme() -> None:
+def examples(text: str) -> list[tuple[str, str]]:
+    """Language and text of each fenced block, without comments: those are translated."""
+    return [(language, re.sub(r" *#.*", "", body)) for language, body in FENCED.findall(text)]
+
+
+def code_spans(text: str) -> set[str]:
+    return set(re.findall(r"`([^`\n]+)`", "".join(FENCED.split(text)[::3])))
+
+
+def test_headings_and_examples_are_told_apart() -> None:
+    text = "# A\n```sh\n# no heading\nrun it   # now\n```\n## B\n### C `code`\n"
+    assert headings(text) == [1, 2, 3]
+    assert examples(text) == [("sh", "\n\nrun it\n")]
+    assert code_spans(text) == {"code"}
+
+
+@pytest.mark.parametrize("page", READMES)
+def test_every_error_code_is_in_the_readme(page: str) -> None:
+    errors = [error for error in error_classes() if error.code]
+    rows = [line for line in read(page).splitlines() if line.startswith("|")]
+    missing = [error.code for error in errors if not any(f"| `{error.code}` |" in row for row in rows)]
+    assert missing == []
+    # The status of a rejection relayed from a provider is the provider's own.
+    stated = [error for error in errors if not issubclass(error, UpstreamRejected)]
+    assert [e.code for e in stated if not any(r.startswith(f"| {e.status} | `{e.code}` |") for r in rows)] == []
+
+
+@pytest.mark.parametrize("page", READMES)
+def test_every_command_is_in_the_readme(page: str) -> None:
     names = list(commands(typer.main.get_command(app), "parsimony"))
-    readme = read("README.md")
+    readme = read(page)
     assert names
     assert [name for name in names if not re.search(rf"{name}\b", readme)] == []
 
 
-@pytest.mark.parametrize("page", ["README.md", "deploy/README.md"])
+@pytest.mark.parametrize("page", READMES)
+def test_every_reason_is_in_the_readme(page: str) -> None:
+    assert [reason for reason in REASONS if f"`{reason}`" not in read(page)] == []
+
+
+@pytest.mark.parametrize("page", READMES)
+def test_every_section_of_the_configuration_is_in_the_readme(page: str) -> None:
+    assert [name for name in Config.model_fields if f"`{name}`" not in read(page)] == []
+
+
+@pytest.mark.parametrize("page", [*READMES, "deploy/README.md"])
 def test_every_make_target_that_a_page_names_exists(page: str) -> None:
     targets = set(re.findall(r"^([a-z]+):", read("Makefile"), flags=re.MULTILINE))
     assert set(re.findall(r"`make ([a-z]+)", read(page))) - targets == set()
 
 
-def test_the_readme_names_the_main_targets() -> None:
-    named = set(re.findall(r"\bmake ([a-z]+)", read("README.md")))
+@pytest.mark.parametrize("page", READMES)
+def test_the_readme_names_the_main_targets(page: str) -> None:
+    named = set(re.findall(r"\bmake ([a-z]+)", read(page)))
     assert {"demo", "serve", "test", "check", "bench"} - named == set()
+
+
+@pytest.mark.parametrize("page", [*READMES, "CHANGELOG.md"])
+def test_every_file_that_a_page_links_to_exists(page: str) -> None:
+    links = [link for link in re.findall(r"\]\(([^)#]+)", read(page)) if "://" not in link]
+    assert [link for link in links if not (ROOT / link).is_file()] == []
+
+
+def test_the_chinese_readme_has_the_headings_of_the_english_one() -> None:
+    assert headings(read("README.zh-CN.md")) == headings(read("README.md"))
+
+
+def test_the_chinese_readme_has_the_examples_of_the_english_one() -> None:
+    assert examples(read("README.zh-CN.md")) == examples(read("README.md"))
+
+
+def test_the_chinese_readme_names_what_the_english_one_names() -> None:
+    english, chinese = (code_spans(read(page)) for page in READMES)
+    assert chinese ^ english == set()

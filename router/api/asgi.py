@@ -22,7 +22,7 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
-WATCH_AFTER_SECONDS = 0.02
+WATCH_AFTER_SECONDS = 0.1
 BODY_SECONDS = 60.0
 """From the first piece of a body to its last."""
 

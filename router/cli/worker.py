@@ -15,6 +15,7 @@ from pathlib import Path
 
 import uvicorn
 
+from router.api.coalescing import CoalescingProtocol
 from router.app import create_app
 from router.bootstrap import open_services
 from router.config import Config, load_config
@@ -38,7 +39,7 @@ async def _serve(config: Config, listener: socket.socket, simulated_url: str | N
         server = _Server(
             uvicorn.Config(
                 create_app(services),
-                http="httptools",
+                http=CoalescingProtocol,
                 ws="none",
                 proxy_headers=False,
                 lifespan="off",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import typer
 
+from classifiers.base import TIERS
 from router.cli.options import FAILED, USAGE, ConfigOption, fail
 from router.config import Config, default_config_path, load_config
 from router.errors import ConfigError, ParsimonyError
@@ -67,12 +68,14 @@ def _lineup_text(lineup: Lineup) -> str:
             "Set OPENAI_API_KEY, MISTRAL_API_KEY or PARSIMONY_LOCAL_BASE_URL (vLLM, Ollama) to use real ones."
         )
     disabled = "".join(f"\n  not used: {name} ({gap})" for name, gap in lineup.disabled)
-    return f"Models: {names}{disabled}"
+    missing = [tier for tier in TIERS if all(TIERS.index(d.tier) < TIERS.index(tier) for d in lineup.active)]
+    weak = f"\nWARNING: no model of tier {' or '.join(missing)}: such requests go to a weaker one" if missing else ""
+    return f"Models: {names}{disabled}{weak}"
 
 
 def _snippets(url: str, secret: str) -> str:
     return f"""
-Admin key, shown this once (`parsimony keys rotate` makes another):
+Admin key, shown this once (`parsimony keys create --role admin` makes another):
 
     {secret}
 

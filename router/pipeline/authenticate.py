@@ -34,7 +34,8 @@ class Authenticator:
 
     `look_up` reads the directory by the SHA-256 of the key; it blocks, so it runs in a thread. An
     entry older than FRESH_SECONDS is read again in the background while it still serves; one older
-    than STALE_SECONDS is not served. A revoked key is thus refused within STALE_SECONDS at most.
+    than STALE_SECONDS does not: a revoked key is refused within STALE_SECONDS at most. While the
+    directory is out of reach, known keys serve on for OUTAGE_SECONDS.
     """
 
     def __init__(self, look_up: Callable[[str], Principal | None], clock: Clock) -> None:

@@ -192,7 +192,7 @@ class ChatPipeline:
             f"The {budget.window}ly budget of {budget.subject_kind} {budget.subject_id!r} cannot carry this request: "
             f"of {format_usd(budget.limit_nusd)} USD, {format_usd(refused.spent_nusd)} are spent and "
             f"{format_usd(refused.reserved_nusd)} held for requests under way; this one may cost up to "
-            f"{format_usd(min(accepted.worst_nusd))}.",
+            f"{format_usd(min(accepted.worst_nusd))} (less with a lower max_tokens).",
             retry_after_s=seconds_left(budget, self._clock.wall()),
         )
 

@@ -6,6 +6,7 @@ The only loop in the path of a request. Once the first bytes have come, nothing 
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from router.errors import (
 )
 from router.pipeline.circuit import Circuit, State
 from router.providers.base import Answer, Provider
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,16 +167,24 @@ class Dispatcher:
                 answer = await target.provider.open(body, stream=stream)
                 first = await _first(answer, stream)
         except TimeoutError:
-            circuit.failed(self._clock.monotonic())
+            self._failed(target)
             raise UpstreamTimeout(f"{target.name} did not answer within {limit_s:g} s") from None
         except UpstreamRejected:
             circuit.succeeded()  # it is alive: the fault is the request's
             raise
-        except UpstreamError:
-            circuit.failed(self._clock.monotonic())
+        except UpstreamError as error:
+            self._failed(target, error)
             raise
         circuit.succeeded()
         return answer, first, deadline_s
+
+    def _failed(self, target: Target, error: UpstreamError | None = None) -> None:
+        """Counts a failure; says so when it opens the circuit, not each time."""
+        now_s = self._clock.monotonic()
+        admitted = target.circuit.state(now_s) != "open"
+        target.circuit.failed(now_s)
+        if admitted and target.circuit.state(now_s) == "open":
+            logger.warning("%s keeps failing; nothing is sent there for now: %s", target.name, error or "no answer")
 
 
 async def _first(answer: Answer, stream: bool) -> bytes | None:

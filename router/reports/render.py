@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from policies.budget import BudgetState
-from policies.money import format_usd
+from policies.money import NUSD_PER_USD, format_usd
 from router.reports.savings import CAUSES, SavingsLine, SavingsReport
 
 BAR_CELLS = 20
@@ -122,7 +122,7 @@ def budget_table(budgets: Sequence[BudgetState], cells: int = BAR_CELLS) -> Tabl
         table.add_row(
             Text(f"{state.budget.subject_kind} {state.budget.subject_id}"),
             state.window_label,
-            format_usd(state.budget.limit_nusd, 2),
+            format_usd(state.budget.limit_nusd, 2 if state.budget.limit_nusd >= NUSD_PER_USD else TABLE_DECIMALS),
             format_usd(state.spent_nusd, TABLE_DECIMALS),
             format_usd(state.reserved_nusd, TABLE_DECIMALS),
             format_usd(state.available_nusd, TABLE_DECIMALS),

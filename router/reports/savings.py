@@ -107,7 +107,7 @@ def savings_report(
         total=_sum("total", groups),
         by_team=_breakdown(groups, lambda group: group.team_id),
         by_model=_breakdown(groups, _model_name),
-        by_alias=_breakdown(groups, lambda group: group.alias or "(unknown)"),
+        by_alias=_breakdown(groups, lambda group: group.alias),
         by_cause=_in_order(_breakdown(groups, cause), tuple(CAUSES)),
         by_status=_breakdown(groups, lambda group: group.status),
         baseline_models=tuple(sorted({group.baseline_model for group in groups})),

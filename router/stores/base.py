@@ -70,14 +70,10 @@ class KeyInfo:
 
 @dataclass(frozen=True, slots=True)
 class SpendGroup:
-    """The sum of all records that agree in the named columns.
-
-    `alias` is None where no deployment was chosen and the cache did not answer: then it is whatever
-    the application wrote, and there is no end to that.
-    """
+    """The sum of all records that agree in the named columns."""
 
     team_id: str
-    alias: str | None
+    alias: str
     deployment: str | None
     request_model: str | None
     reason: str

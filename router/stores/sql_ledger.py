@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any, cast
 
 import orjson
-from sqlalchemy import Column, Connection, Engine, case, exc, func, literal_column, null, or_, select
+from sqlalchemy import Column, Connection, Engine, exc, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from policies.budget import SubjectKind
@@ -19,12 +19,9 @@ from router.stores.sql_schema import KEYS, LEDGER
 _PLAIN_FIELDS = FIELD_NAMES[:-1]  # all but `detail`, which is stored as JSON
 _plain_values = attrgetter(*_PLAIN_FIELDS)
 
-# Literals, not parameters: PostgreSQL would not see that the expression grouped by is the one selected.
-_HIT = LEDGER.c.cache == literal_column("'hit'")
-_KNOWN_ALIAS = case((or_(LEDGER.c.deployment.is_not(None), _HIT), LEDGER.c.alias), else_=null())
 _GROUP_COLUMNS: tuple[ColumnElement[Any], ...] = (
     LEDGER.c.team_id,
-    _KNOWN_ALIAS.label("alias"),
+    LEDGER.c.alias,
     LEDGER.c.deployment,
     LEDGER.c.request_model,
     LEDGER.c.reason,

@@ -98,12 +98,6 @@ def test_groups_differ_in_every_dimension(ledger: Ledger) -> None:
     assert [group.team_id for group in ledger.spend_groups(*EVER, team_id="sales")] == ["sales"]
 
 
-def test_names_that_nothing_answers_to_make_no_groups(ledger: Ledger) -> None:
-    ledger.append([spend_record(f"r{i}", alias=f"made-up-{i}", deployment=None, cache="off") for i in range(20)])
-    (group,) = ledger.spend_groups(*EVER)
-    assert (group.alias, group.request_count) == (None, 20)
-
-
 def test_spent_by_subject(ledger: Ledger) -> None:
     ledger.append(
         [

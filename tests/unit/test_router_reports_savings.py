@@ -84,7 +84,7 @@ def test_a_small_months_report() -> None:
     assert _saved(report.by_model) == {"mistral-7b": 900, "(response cache)": 500, "gpt-4": 0, "(none)": 0}
     assert _saved(report.by_cause) == {"smaller_model": 900, "response_cache": 500, "baseline": 0, "other": 0}
     assert _saved(report.by_status) == {"ok": 1400, "refused": 0}
-    assert _saved(report.by_alias) == {"auto": 1400, "(unknown)": 0}
+    assert _saved(report.by_alias) == {"auto": 1400}
     assert (report.baseline_models, report.measured_nusd, report.simulated) == (("gpt-4",), 700, False)
 
 

@@ -16,6 +16,7 @@ ParsimonyError
 │   └── BudgetExhausted         429 insufficient_quota
 ├── UpstreamError
 │   ├── UpstreamRejected        the provider's own 4xx, relayed as it came
+│   │   └── UpstreamContextExceeded   the same, but a model with a larger window may take it
 │   ├── UpstreamUnavailable     502 upstream_unavailable
 │   ├── UpstreamRateLimited     503 upstream_rate_limited
 │   └── UpstreamTimeout         504 upstream_timeout
@@ -128,6 +129,12 @@ class UpstreamRejected(UpstreamError):
         super().__init__(message)
         self.status = status
         self.body = body
+
+
+class UpstreamContextExceeded(UpstreamRejected):
+    """The prompt is too long for this deployment; one with a larger window may take it."""
+
+    code = "context_length_exceeded"
 
 
 class UpstreamUnavailable(UpstreamError):

@@ -9,13 +9,23 @@ from typing import Any, NoReturn
 
 import orjson
 
-from router.errors import UpstreamError, UpstreamRateLimited, UpstreamRejected, UpstreamTimeout, UpstreamUnavailable
+from router.errors import (
+    UpstreamContextExceeded,
+    UpstreamError,
+    UpstreamRateLimited,
+    UpstreamRejected,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
 from router.providers.http1 import Http1Answer, Http1Client, Http1Error, TooManyConnections
 
 MAX_ANSWER_BYTES = 33_554_432
 MAX_ERROR_BYTES = 65_536
 _OUR_FAULT = frozenset({401, 402, 403})
 """Refused there for our credential or our bill, not for what the caller sent."""
+_TOO_LONG_CODE = "context_length_exceeded"
+_TOO_LONG_TYPE = "exceed_context_size_error"
+_TOO_LONG_WORDS = ("maximum context length", "model's context length")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +111,27 @@ def error_of_status(name: str, status: int, body: bytes, retry_after: str | None
     if status in _OUR_FAULT:
         return UpstreamUnavailable(f"{name} refused our credential or account (HTTP {status})")
     if 400 <= status < 500:
-        return UpstreamRejected(f"{name} rejected the request (HTTP {status})", status=status, body=_json_only(body))
+        return _rejected(name, status, _json_only(body))
     return UpstreamUnavailable(f"{name} answered HTTP {status}", retry_after_s=retry_after_s(retry_after, time()))
+
+
+def _rejected(name: str, status: int, body: bytes) -> UpstreamRejected:
+    if status == 400 and body and _names_context_length(body):
+        return UpstreamContextExceeded(f"the prompt is too long for {name} (HTTP 400)", status=status, body=body)
+    return UpstreamRejected(f"{name} rejected the request (HTTP {status})", status=status, body=body)
+
+
+def _names_context_length(body: bytes) -> bool:
+    """Whether an error body (a JSON object) complains of the prompt's length.
+
+    OpenAI gives a code, llama.cpp a type; vLLM, SGLang and Mistral say it in words only, the first and
+    the last of them without the wrapping `error`.
+    """
+    found = orjson.loads(body)
+    error = found["error"] if isinstance(found.get("error"), dict) else found
+    if error.get("code") == _TOO_LONG_CODE or error.get("type") == _TOO_LONG_TYPE:
+        return True
+    return any(words in str(error.get("message")).lower() for words in _TOO_LONG_WORDS)
 
 
 def retry_after_s(value: str | None, now_s: float) -> float | None:

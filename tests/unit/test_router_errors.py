@@ -33,8 +33,9 @@ def classes() -> list[type[ParsimonyError]]:
 
 
 def made(name: str) -> ParsimonyError:
-    extra: dict[str, Any] = {"status": 400, "body": b""} if name == "UpstreamRejected" else {}
-    error: ParsimonyError = getattr(errors, name)("m", **extra)
+    made_of = getattr(errors, name)
+    extra: dict[str, Any] = {"status": 400, "body": b""} if issubclass(made_of, UpstreamRejected) else {}
+    error: ParsimonyError = made_of("m", **extra)
     return error
 
 

@@ -65,11 +65,12 @@ async def chat_completions(
     """POST /v1/chat/completions."""
     reply = AsgiReply(send)
     try:
-        raw = await read_body(receive, max_body_bytes)
-        incoming = _incoming(scope["headers"], raw)
+        authorization, cache_control = _heard(scope["headers"])
+        principal = await pipeline.authenticate(authorization)
+        incoming = _incoming(await read_body(receive, max_body_bytes), cache_control)
         watch = _Watch(receive, reply)
         try:
-            await pipeline.answer(incoming, reply)
+            await pipeline.answer(principal, incoming, reply)
         finally:
             watch.stop()
     except ClientGone:
@@ -158,7 +159,8 @@ async def send_error(send: Send, error: ParsimonyError, reply: AsgiReply | None 
     await send({"type": "http.response.body", "body": body})
 
 
-def _incoming(headers: list[tuple[bytes, bytes]], raw: bytes) -> Incoming:
+def _heard(headers: list[tuple[bytes, bytes]]) -> tuple[bytes | None, bytes]:
+    """The two headers that count: Authorization and Cache-Control, this in small letters."""
     authorization: bytes | None = None
     cache_control = b""
     for name, value in headers:
@@ -166,6 +168,10 @@ def _incoming(headers: list[tuple[bytes, bytes]], raw: bytes) -> Incoming:
             authorization = value
         elif name == b"cache-control":
             cache_control = value.lower()
+    return authorization, cache_control
+
+
+def _incoming(raw: bytes, cache_control: bytes) -> Incoming:
     if not cache_control:
-        return Incoming(raw, authorization)
-    return Incoming(raw, authorization, no_cache=b"no-cache" in cache_control, no_store=b"no-store" in cache_control)
+        return Incoming(raw)
+    return Incoming(raw, no_cache=b"no-cache" in cache_control, no_store=b"no-store" in cache_control)

@@ -39,7 +39,6 @@ class Incoming:
     """What the HTTP layer hands over. `no_cache`: answer afresh; `no_store`: and keep nothing, either."""
 
     raw: bytes
-    authorization: bytes | None
     no_cache: bool = False
     no_store: bool = False
 
@@ -95,10 +94,13 @@ class ChatPipeline:
         self._flights = Flights()
         self._windows = BudgetWindows()
 
-    async def answer(self, incoming: Incoming, reply: Reply) -> None:
-        """Answers on `reply`. Raises ParsimonyError where nothing has been sent yet."""
+    async def authenticate(self, authorization: bytes | None) -> Principal:
+        """Whose request this is, known from its head: a body is read for nobody else. Raises InvalidApiKey."""
+        return await self._authenticator.authenticate(authorization)
+
+    async def answer(self, principal: Principal, incoming: Incoming, reply: Reply) -> None:
+        """Answers `principal` on `reply`. Raises ParsimonyError where nothing has been sent yet."""
         started_s = self._clock.monotonic()
-        principal = await self._authenticator.authenticate(incoming.authorization)
         request = parse_chat_request(incoming.raw)
         accepted = self._accept(principal, request, incoming, started_s)
         self._telemetry.accepted(accepted.request_id, request.prompt.messages[-1].text)

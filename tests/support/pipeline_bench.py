@@ -209,9 +209,13 @@ class PipelineBench:
     ) -> tuple[asyncio.Task[None], CollectedReply]:
         """A request under way, and its reply."""
         body = {"model": "auto", "messages": [{"role": "user", "content": text}]} | changes
-        incoming = Incoming(orjson.dumps(body), b"Bearer " + secret.encode(), no_cache, no_store)
+        incoming = Incoming(orjson.dumps(body), no_cache, no_store)
         reply = CollectedReply()
-        return asyncio.ensure_future(self.pipeline.answer(incoming, reply)), reply
+        return asyncio.ensure_future(self._answer(b"Bearer " + secret.encode(), incoming, reply)), reply
+
+    async def _answer(self, authorization: bytes, incoming: Incoming, reply: CollectedReply) -> None:
+        principal = await self.pipeline.authenticate(authorization)
+        await self.pipeline.answer(principal, incoming, reply)
 
     async def ask(self, text: str = "Hello", **changes: Any) -> CollectedReply:
         """A request, answered; what the pipeline raises comes through."""

@@ -31,6 +31,10 @@ class Wire:
         self._hung_up = asyncio.Event()
         self.sent: list[dict[str, Any]] = []
 
+    @property
+    def unread(self) -> int:
+        return len(self._parts)
+
     def hang_up(self) -> None:
         self._hung_up.set()
 
@@ -133,6 +137,14 @@ async def test_what_the_pipeline_raises_is_answered() -> None:
         502,
         "upstream_unavailable",
     )
+
+
+@pytest.mark.parametrize("authorization", ["", "Bearer unknown", "Basic cGs="])
+async def test_nothing_is_read_for_who_has_no_key(bench: PipelineBench, authorization: str) -> None:
+    pieces = [part(b"x" * 600, more=True)] * 3
+    wire = Wire(*pieces)
+    assert await error_of(bench, wire, authorization=authorization) == (401, "invalid_api_key")
+    assert wire.unread == len(pieces)
 
 
 async def test_a_budget_that_is_exhausted_says_when_to_come_back() -> None:

@@ -21,6 +21,8 @@ from router.providers.http1 import Http1Answer, Http1Client, Http1Error, TooMany
 
 MAX_ANSWER_BYTES = 33_554_432
 MAX_ERROR_BYTES = 65_536
+MAX_RETRY_AFTER_S = 86_400.0
+"""Nobody waits longer than a day, and a header of 400 digits is none to count with."""
 _OUR_FAULT = frozenset({401, 402, 403})
 """Refused there for our credential or our bill, not for what the caller sent."""
 _TOO_LONG_CODE = "context_length_exceeded"
@@ -56,6 +58,11 @@ class OpenAIWireProvider:
             raise translated(self._name, error) from error
         if not 200 <= answer.status < 300:
             await self._refuse(answer)
+        coding = answer.headers.get(b"content-encoding", b"identity").lower()
+        if coding not in (b"identity", b""):
+            answer.release()
+            name = coding.decode("latin-1")[:40]
+            raise _unavailable(f"{self._name} answers compressed ({name}) although not asked to", retryable=False)
         return OpenAIWireAnswer(self._name, answer)
 
     async def close(self) -> None:
@@ -109,10 +116,18 @@ def error_of_status(name: str, status: int, body: bytes, retry_after: str | None
     if status in (408, 504):
         return UpstreamTimeout(f"{name} answered HTTP {status}")
     if status in _OUR_FAULT:
-        return UpstreamUnavailable(f"{name} refused our credential or account (HTTP {status})")
+        return _unavailable(f"{name} refused our credential or account (HTTP {status})", retryable=False)
+    if 300 <= status < 400:
+        return _unavailable(f"{name} redirects (HTTP {status}), which is not followed", retryable=False)
     if 400 <= status < 500:
         return _rejected(name, status, _json_only(body))
     return UpstreamUnavailable(f"{name} answered HTTP {status}", retry_after_s=retry_after_s(retry_after, time()))
+
+
+def _unavailable(message: str, *, retryable: bool) -> UpstreamUnavailable:
+    error = UpstreamUnavailable(message)
+    error.retryable = retryable
+    return error
 
 
 def _rejected(name: str, status: int, body: bytes) -> UpstreamRejected:
@@ -135,15 +150,20 @@ def _names_context_length(body: bytes) -> bool:
 
 
 def retry_after_s(value: str | None, now_s: float) -> float | None:
-    """Seconds of a Retry-After header, a number or an HTTP date (RFC 9110, 10.2.3); None if neither."""
+    """Seconds of a Retry-After header, at most a day; None where it is no number and no HTTP date.
+
+    RFC 9110, 10.2.3.
+    """
     if value is None:
         return None
-    if value.strip().replace(".", "", 1).isdigit():
-        return float(value)
+    digits = value.strip().replace(".", "", 1)
+    if digits.isascii() and digits.isdigit():
+        return min(float(value), MAX_RETRY_AFTER_S)
     try:
-        return max(parsedate_to_datetime(value).timestamp() - now_s, 0.0)
-    except ValueError:
+        wait_s = parsedate_to_datetime(value).timestamp() - now_s
+    except (ValueError, OverflowError):
         return None
+    return min(max(wait_s, 0.0), MAX_RETRY_AFTER_S)
 
 
 def _json_only(body: bytes) -> bytes:

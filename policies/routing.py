@@ -63,11 +63,21 @@ class Choice:
 
 @record()
 class RouteDecision:
-    """`chain` is tried in order; `passed_over` says of each other candidate why not."""
+    """`chain` is tried in order; `passed_over` says of each other candidate why not.
+
+    `thrifty` is the cheapest that fits, where it is not in the chain: for budgets that can carry
+    nothing of it.
+    """
 
     chain: tuple[Choice, ...]
     reason: Reason
     passed_over: tuple[tuple[str, str], ...]
+    thrifty: Choice | None = None
+
+    @property
+    def options(self) -> tuple[Choice, ...]:
+        """All that budgets may choose from."""
+        return self.chain if self.thrifty is None else (*self.chain, self.thrifty)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +104,14 @@ def decide(facts: RoutingFacts) -> RouteDecision | NoRoute:
     available = [deployment for deployment in fitting if deployment.name not in facts.unavailable] or fitting
     ranked = sorted([_choice(deployment, facts) for deployment in available], key=lambda choice: _order(choice, facts))
     chain = tuple(ranked[: facts.max_fallbacks + 1])
+    cheapest = min(ranked, key=lambda choice: choice.expected_cost_nusd)
     chosen = {choice.deployment.name for choice in chain}
     for deployment in fitting:
         if deployment.name not in chosen:
             why = "circuit open" if deployment.name in facts.unavailable else "others come first"
             passed_over.append((deployment.name, why))
-    return RouteDecision(chain, _reason(chain[0].deployment, facts), tuple(passed_over))
+    thrifty = None if cheapest.deployment.name in chosen else cheapest
+    return RouteDecision(chain, _reason(chain[0].deployment, facts), tuple(passed_over), thrifty)
 
 
 def pin(deployment: Deployment, facts: RoutingFacts) -> RouteDecision | NoRoute:
@@ -111,15 +123,13 @@ def pin(deployment: Deployment, facts: RoutingFacts) -> RouteDecision | NoRoute:
 
 
 def within_budget(decision: RouteDecision, keep: tuple[bool, ...]) -> RouteDecision:
-    """The decision less the choices that the budgets cannot carry; `keep` answers for each of the chain."""
-    chain = tuple([choice for choice, kept in zip(decision.chain, keep, strict=True) if kept])
-    dropped = tuple(
-        (choice.deployment.name, "the budgets cannot carry it")
-        for choice, kept in zip(decision.chain, keep, strict=True)
-        if not kept
-    )
+    """The decision less what the budgets cannot carry; `keep` answers for each of its options."""
+    kept = [choice for choice, carried in zip(decision.options, keep, strict=True) if carried]
+    chain = tuple([choice for choice in kept if choice is not decision.thrifty] or kept)
+    dropped = [choice.deployment.name for choice in decision.chain if choice not in kept]
+    passed_over = [pair for pair in decision.passed_over if pair[0] != chain[0].deployment.name]
     reason: Reason = decision.reason if keep[0] else "budget"
-    return RouteDecision(chain, reason, decision.passed_over + dropped)
+    return RouteDecision(chain, reason, (*passed_over, *[(name, "the budgets cannot carry it") for name in dropped]))
 
 
 def _obstacle(deployment: Deployment, facts: RoutingFacts) -> str | None:
@@ -127,7 +137,8 @@ def _obstacle(deployment: Deployment, facts: RoutingFacts) -> str | None:
         return "the key may not use it"
     if not facts.needs <= deployment.capabilities:
         return f"lacks {', '.join(sorted(facts.needs - deployment.capabilities))}"
-    if facts.input_tokens >= deployment.context_window:
+    # The answer shares the window: as much of it as was asked for, or at least a token.
+    if facts.input_tokens + (facts.max_output_tokens or 1) > deployment.context_window:
         return f"context window of {deployment.context_window} tokens is too small"
     return None
 

@@ -33,6 +33,8 @@ class ChatRequest:
     temperature: float | None
     prompt: Prompt
     image_count: int
+    structure_bytes: int
+    """Of what the model reads besides texts: tools, tool calls, the response's schema."""
     needs: frozenset[Capability]
 
     @property
@@ -70,6 +72,7 @@ def parse_chat_request(raw: bytes) -> ChatRequest:
         temperature=_temperature(body),
         prompt=Prompt(messages, len(tools), response_format, max_output_tokens),
         image_count=image_count,
+        structure_bytes=_structure_bytes(body),
         needs=_needs(bool(tools), image_count > 0, response_format),
     )
 
@@ -142,9 +145,25 @@ def _message_of_parts(where: str, role: str, parts: list[Any]) -> Message:
     return Message(role, "\n".join(texts), image_count)
 
 
+def _structure_bytes(body: dict[str, Any]) -> int:
+    size = sum([len(orjson.dumps(body[name])) for name in ("tools", "functions", "response_format") if body.get(name)])
+    for message in body["messages"]:
+        for name in ("tool_calls", "function_call"):
+            if name in message:
+                size += len(orjson.dumps(message[name]))
+    return size
+
+
 def _max_output_tokens(body: dict[str, Any]) -> int | None:
     newer = _integer(body, "max_completion_tokens", 1, 2**31 - 1)
-    return newer if newer is not None else _integer(body, "max_tokens", 1, 2**31 - 1)
+    older = _integer(body, "max_tokens", 1, 2**31 - 1)
+    if newer is not None and older is not None and newer != older:
+        # A provider obeys one of them, and a budget could be held to the other.
+        raise InvalidRequest(
+            f"'max_completion_tokens' is {newer} and 'max_tokens' is {older}: send one of them.",
+            param="max_completion_tokens",
+        )
+    return newer if newer is not None else older
 
 
 def _response_format(body: dict[str, Any]) -> ResponseFormat:

@@ -39,7 +39,7 @@ class Accepted:
     amounts_nusd: tuple[int, ...]
     """What to try to reserve, dearest first."""
     worst_nusd: tuple[int, ...]
-    """The most that each choice of the chain can cost."""
+    """The most that each option of the decision can cost."""
     cacheable: bool
     day: date
 
@@ -77,10 +77,6 @@ class Accountant:
         self._baseline = baseline
         self._counters = counters
         self._baseline_counter = counters[baseline.tokenizer]
-
-    @property
-    def baseline_model(self) -> str:
-        return self._baseline.model
 
     def charge(self, accepted: Accepted, choice: Choice, answer: AnswerFacts) -> Charge:
         """The cost of an answer, whole or as far as it came."""
@@ -205,7 +201,7 @@ def _detail(accepted: Accepted, outcome: Outcome) -> dict[str, Any]:
     detail: dict[str, Any] = {
         "chain": [
             [choice.deployment.name, choice.expected_cost_nusd, worst]
-            for choice, worst in zip(accepted.decision.chain, accepted.worst_nusd, strict=True)
+            for choice, worst in zip(accepted.decision.options, accepted.worst_nusd, strict=True)
         ]
     }
     if accepted.decision.passed_over:

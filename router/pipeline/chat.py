@@ -16,12 +16,13 @@ from policies.spend import SpendRecord
 from router.clock import Clock
 from router.errors import BudgetExhausted, ParsimonyError, StoreUnavailable
 from router.openai.requests import ChatRequest, canonical_digest, parse_chat_request
+from router.openai.responses import NOTHING_ANSWERED
 from router.pipeline import headers
 from router.pipeline.accounts import Accepted, Accountant, Outcome
 from router.pipeline.authenticate import Authenticator
 from router.pipeline.cached import FORMAT, pack, unpack
 from router.pipeline.decide import Decider
-from router.pipeline.dispatch import Dispatcher, DispatchFailed
+from router.pipeline.dispatch import Attempt, Dispatcher, DispatchFailed
 from router.pipeline.flights import Flight, Flights
 from router.pipeline.reply import Reply
 from router.pipeline.reserve import BudgetWindows, plans, seconds_left
@@ -32,6 +33,12 @@ from router.stores.base import Principal
 from router.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
+
+DEFAULT_TEMPERATURE = 1.0
+"""OpenAI API reference: what a request means that names none."""
+
+_SECOND_BEST = frozenset({"budget", "degraded", "fallback"})
+"""Reasons of answers that another caller, or the same one later, would not have got."""
 
 
 @record()
@@ -54,7 +61,8 @@ class CachePolicy:
     max_temperature: float
 
     def admits(self, request: ChatRequest) -> bool:
-        return self.enabled and (request.temperature is None or request.temperature <= self.max_temperature)
+        temperature = DEFAULT_TEMPERATURE if request.temperature is None else request.temperature
+        return self.enabled and temperature <= self.max_temperature
 
 
 @record()
@@ -219,22 +227,41 @@ class ChatPipeline:
         """Calls and relays. Raises nothing: whatever happens, there is something to settle."""
         accepted = held.accepted
         chain, request = accepted.decision.chain, accepted.request
+        attempts: list[Attempt] = []
         try:
-            call = await self._dispatcher.call(chain, request.body, stream=request.stream)
+            call = await self._dispatcher.call(chain, request.body, stream=request.stream, attempts=attempts)
             return await self._responder.respond(accepted, call, reply)
         except DispatchFailed as failure:
-            attempts = tuple(failure.attempts)
-            outcome = Outcome("error", accepted.decision.reason, attempts=attempts, error_code=failure.error.code)
+            reason = accepted.decision.reason
+            outcome = Outcome("error", reason, attempts=tuple(attempts), error_code=failure.error.code)
             return Served(outcome, failure.error)
         except asyncio.CancelledError as cancelled:
-            return Served(Outcome("cancelled", accepted.decision.reason), cancelled)
+            return Served(self._given_up(accepted, tuple(attempts)), cancelled)
         except Exception as error:  # a fault of ours must not keep the reservation for ever
             logger.exception("request %s failed", accepted.request_id)
             return Served(Outcome("error", accepted.decision.reason, error_code="internal_error"), error)
 
+    def _given_up(self, accepted: Accepted, attempts: tuple[Attempt, ...]) -> Outcome:
+        """The client left before an answer began: the prompt that was sent may be billed, and is charged."""
+        asked = [
+            choice
+            for choice in accepted.decision.chain
+            if attempts and choice.deployment.name == attempts[-1].deployment
+        ]
+        if not asked:
+            return Outcome("cancelled", accepted.decision.reason)
+        return Outcome(
+            "cancelled",
+            accepted.decision.reason,
+            choice=asked[0],
+            charge=self._accountant.charge(accepted, asked[0], NOTHING_ANSWERED),
+            attempts=attempts,
+        )
+
     def _settle_served(self, held: Held, served: Served, cache_key: str) -> None:
         record = self._record(held.accepted, served.outcome, reserved_nusd=held.amount_nusd)
-        keep = bool(cache_key) and served.storable and len(served.body) <= self._cache.max_entry_bytes
+        keep = bool(cache_key) and served.storable and record.reason not in _SECOND_BEST
+        keep = keep and len(served.body) <= self._cache.max_entry_bytes
         self._settle(
             record,
             held.counters,

@@ -17,6 +17,9 @@ from router.pipeline.reserve import IMAGE_TOKENS
 from router.stores.base import Principal
 from router.tokenizers import estimate_tokens
 
+BYTES_PER_TOKEN = 4
+"""Of compact JSON: tools and their calls."""
+
 
 @record()
 class Decided:
@@ -78,7 +81,7 @@ def _day(days: int) -> date:
 def input_tokens_estimate(request: ChatRequest) -> int:
     """About as many as the prompt holds: enough to compare prices and windows, too little to bill."""
     text_tokens = sum([estimate_tokens(message.text) for message in request.prompt.messages])
-    return text_tokens + request.image_count * IMAGE_TOKENS
+    return text_tokens + request.structure_bytes // BYTES_PER_TOKEN + request.image_count * IMAGE_TOKENS
 
 
 def _routed(decision: RouteDecision | NoRoute, request: ChatRequest) -> RouteDecision:

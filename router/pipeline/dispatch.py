@@ -15,6 +15,7 @@ from typing import Any
 from policies.routing import Choice
 from router.clock import Clock
 from router.errors import (
+    UpstreamContextExceeded,
     UpstreamError,
     UpstreamRejected,
     UpstreamTimeout,
@@ -121,9 +122,14 @@ class Dispatcher:
         now_s = self._clock.monotonic()
         return {name: target.circuit.state(now_s) for name, target in self._targets.items()}
 
-    async def call(self, chain: tuple[Choice, ...], body: dict[str, Any], *, stream: bool) -> Call:
-        """The first answer that begins. Raises DispatchFailed where none does."""
-        attempts: list[Attempt] = []
+    async def call(
+        self, chain: tuple[Choice, ...], body: dict[str, Any], *, stream: bool, attempts: list[Attempt] | None = None
+    ) -> Call:
+        """The first answer that begins. Raises DispatchFailed where none does.
+
+        Every call is added to `attempts` as it is made, so that whoever cancels knows of it.
+        """
+        attempts = [] if attempts is None else attempts
         for index, choice in enumerate(chain):
             target = self._targets[choice.deployment.name]
             if index and not target.circuit.admits(self._clock.monotonic()):
@@ -132,7 +138,8 @@ class Dispatcher:
                 return await self._try(choice, target, body, stream, attempts)
             except UpstreamError as error:
                 failure = DispatchFailed(error, choice, attempts)
-                if isinstance(error, UpstreamRejected):
+                # Another would find the same fault with it, unless it is its length.
+                if isinstance(error, UpstreamRejected) and not isinstance(error, UpstreamContextExceeded):
                     break
         raise failure
 

@@ -25,8 +25,8 @@ def worst_cost_nusd(choice: Choice, request: ChatRequest) -> int:
 
 
 def plans(decision: RouteDecision, request: ChatRequest) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """(amounts to try, dearest first; worst cost of each choice): an amount admits what costs no more."""
-    costs = tuple([worst_cost_nusd(choice, request) for choice in decision.chain])
+    """(amounts to try, dearest first; worst cost of each option): an amount admits what costs no more."""
+    costs = tuple([worst_cost_nusd(choice, request) for choice in decision.options])
     return tuple(sorted(set(costs), reverse=True)), costs
 
 

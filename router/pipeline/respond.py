@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
 
 import orjson
 
@@ -17,17 +18,22 @@ from router.openai.errors import error_body
 from router.openai.responses import AnswerFacts, completion_facts, id_fragment, our_id_fragment
 from router.openai.sse import DONE, EventTooLarge, StreamRelay, error_event
 from router.pipeline import headers
-from router.pipeline.accounts import Accepted, Accountant, Outcome
+from router.pipeline.accounts import Accepted, Accountant, Charge, Outcome
 from router.pipeline.dispatch import Call, Target
 from router.pipeline.reply import Reply
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _REPEATABLE = frozenset({"stop", "length", "tool_calls", "function_call"})
 """Finish reasons of answers worth repeating; a content filter's, or none at all, is not."""
 
 LAST_WORD_SECONDS = 5.0
 """How long a client may take to accept the error frame that ends its stream."""
+
+COUNTED_INLINE_BYTES = 65_536
+"""About 6 ms of counting."""
 
 _LAST_BYTES_SECONDS = 1.0
 """How long a provider may take to close a stream whose `[DONE]` has come."""
@@ -73,7 +79,7 @@ class Responder:
             return Served(outcome, error)
         theirs = id_fragment(raw, completion.get("id"))
         body = raw.replace(theirs, our_id_fragment(accepted.request_id), 1) if theirs else raw
-        outcome = self._outcome("ok", accepted, call, answer, first_token_s)
+        outcome = await self._outcome("ok", accepted, call, answer, first_token_s)
         try:
             await reply.start(200, headers.of_call(accepted, call, outcome.reason, outcome.charge))
             await reply.send(body, last=True)
@@ -106,7 +112,7 @@ class Responder:
         error_code = _error_code(relay, failure, fault)
         if error_code is not None:
             status = "error"
-        outcome = self._outcome(status, accepted, call, answer, first_token_s, error_code)
+        outcome = await self._outcome(status, accepted, call, answer, first_token_s, error_code)
         storable = status == "ok" and _repeatable(answer) and kept.whole
         return Served(outcome, cancelled or fault, kept.body() if storable else b"", storable)
 
@@ -144,7 +150,7 @@ class Responder:
         await reply.send(data, last=True)
         return None
 
-    def _outcome(
+    async def _outcome(
         self,
         status: Status,
         accepted: Accepted,
@@ -157,12 +163,18 @@ class Responder:
             status=status,
             reason=_reason(accepted, call),
             choice=call.choice,
-            charge=self._accountant.charge(accepted, call.choice, answer),
+            charge=await self._charge(accepted, call, answer),
             answer=answer,
             attempts=tuple(call.attempts),
             error_code=error_code,
             first_token_s=first_token_s,
         )
+
+    async def _charge(self, accepted: Accepted, call: Call, answer: AnswerFacts) -> Charge:
+        """Counting a long text takes longer than everything else: it must not hold up everybody's requests."""
+        if accepted.request.size_bytes + len(answer.output_text) <= COUNTED_INLINE_BYTES:
+            return self._accountant.charge(accepted, call.choice, answer)
+        return await _to_its_end(asyncio.to_thread(self._accountant.charge, accepted, call.choice, answer))
 
 
 class _Kept:
@@ -218,3 +230,14 @@ def _reason(accepted: Accepted, call: Call) -> Reason:
 def _repeatable(answer: AnswerFacts) -> bool:
     reasons = answer.finish_reasons.split(",")
     return all(reason in _REPEATABLE for reason in reasons)
+
+
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, whoever cancels: what was answered must be charged."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            continue
+    return task.result()

@@ -21,9 +21,9 @@ CAUSES: dict[Cause, str] = {
 }
 
 BASIS = (
-    "The counterfactual is an estimate: each answer's tokens, recounted with the baseline's tokenizer, at the "
-    "baseline's list price of that day. The baseline might have answered at another length. A repeat from the "
-    "cache counts what its first answer would have cost."
+    "The counterfactual is an estimate: each answer's tokens, recounted with the baseline's tokenizer "
+    "(estimated where it has none), at the baseline's list price of that day. The baseline might have answered at "
+    "another length. A repeat from the cache counts what its first answer would have cost."
 )
 
 

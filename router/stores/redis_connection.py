@@ -44,6 +44,7 @@ class RedisConnection(asyncio.Protocol):
         self._closed = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._watch: asyncio.TimerHandle | None = None
+        self._watch_due_s = 0.0
 
     @classmethod
     async def open(cls, url: str, *, timeout_s: float, scripts: tuple[bytes, ...] = ()) -> Self:
@@ -181,11 +182,14 @@ class RedisConnection(asyncio.Protocol):
         """One timer for all commands: a timer each would cost more than the command."""
         if self._closed:
             return
-        if self._waiting and self._loop.time() - self._waiting[0][0] > self._timeout_s:
+        # A loop that was held up elsewhere has not read yet what came meanwhile: it gets another turn first.
+        on_time = self._loop.time() - self._watch_due_s < _WATCH_SECONDS
+        if on_time and self._waiting and self._loop.time() - self._waiting[0][0] > self._timeout_s:
             logger.warning("Redis has not answered for %.1f s; connecting anew", self._timeout_s)
             if self._transport is not None:
                 self._transport.abort()
-        self._watch = self._loop.call_later(_WATCH_SECONDS, self._watch_waiting)
+        self._watch_due_s = self._loop.time() + _WATCH_SECONDS
+        self._watch = self._loop.call_at(self._watch_due_s, self._watch_waiting)
 
 
 _NOT_ENOUGH = object()

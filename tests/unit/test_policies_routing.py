@@ -83,7 +83,7 @@ def fits(candidate: Deployment, given_facts: RoutingFacts) -> bool:
     return (
         permitted
         and given_facts.needs <= candidate.capabilities
-        and given_facts.input_tokens < candidate.context_window
+        and given_facts.input_tokens + (given_facts.max_output_tokens or 1) <= candidate.context_window
     )
 
 
@@ -174,6 +174,7 @@ def test_a_stronger_model_that_is_cheaper_is_no_escalation() -> None:
     [
         ({"needs": frozenset({"tools"})}, "lacks tools"),
         ({"input_tokens": 8_192}, "context window of 8192 tokens is too small"),
+        ({"input_tokens": 8_000, "max_output_tokens": 193}, "context window of 8192 tokens is too small"),
         ({"allowed": frozenset({"l"})}, "the key may not use it"),
         ({"unavailable": frozenset({"s"})}, "circuit open"),
     ],
@@ -243,6 +244,24 @@ def test_what_the_budgets_cannot_carry_leaves_the_chain(keep: tuple[bool, ...], 
     assert (chain(narrowed), narrowed.reason) == (list(left), reason)
     dropped = [name for name, kept in zip("lms", keep, strict=True) if not kept]
     assert narrowed.passed_over == tuple((name, "the budgets cannot carry it") for name in dropped)
+
+
+def test_where_the_budgets_carry_nothing_of_the_chain_there_is_the_cheapest_of_all() -> None:
+    decision = decide(facts(*ALL, tier="complex", max_fallbacks=0))
+    assert isinstance(decision, RouteDecision)
+    assert decision.thrifty is not None
+    assert ([c.deployment.name for c in decision.options], decision.thrifty.deployment.name) == (["l", "s"], "s")
+    narrowed = within_budget(decision, (False, True))
+    assert (chain(narrowed), narrowed.reason) == (["s"], "budget")
+    assert ("l", "the budgets cannot carry it") in narrowed.passed_over
+    assert "s" not in dict(narrowed.passed_over)
+    assert chain(within_budget(decision, (True, True))) == ["l"]
+
+
+def test_a_chain_that_holds_the_cheapest_needs_no_other() -> None:
+    decision = decide(facts(*ALL, tier="complex", max_fallbacks=2))
+    assert isinstance(decision, RouteDecision)
+    assert decision.thrifty is None
 
 
 def test_every_reason_is_explained() -> None:

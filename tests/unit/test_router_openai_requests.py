@@ -41,7 +41,6 @@ def test_a_request_with_everything() -> None:
         stream=True,
         stream_options={"include_usage": True},
         n=2,
-        max_tokens=10,
         max_completion_tokens=20,
         temperature=0,
         tools=[{"type": "function"}],
@@ -55,6 +54,20 @@ def test_a_request_with_everything() -> None:
     assert (request.image_count, request.prompt.messages[1].image_count) == (1, 1)
     assert (request.prompt.tool_count, request.prompt.response_format) == (1, "json_schema")
     assert request.body["vendor_extension"] == {"kept": True}
+
+
+def test_two_limits_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(InvalidRequest, match=r"'max_completion_tokens' is 1 and 'max_tokens' is 16000: send one"):
+        parsed(max_tokens=16_000, max_completion_tokens=1)
+    assert parsed(max_tokens=5, max_completion_tokens=5).max_output_tokens == 5
+
+
+def test_what_is_read_besides_texts_is_measured() -> None:
+    assert parsed().structure_bytes == 0
+    tool = {"type": "function", "function": {"name": "f", "description": "x" * 1_000}}
+    assert parsed(tools=[tool]).structure_bytes > 1_000
+    call = {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "y" * 2_000}}]}
+    assert parsed(messages=[{"role": "user", "content": "hi"}, call]).structure_bytes > 2_000
 
 
 def test_null_stands_for_absent() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 
@@ -123,6 +124,31 @@ async def test_a_directory_that_is_down_is_bridged_for_a_while_only(
     hand.now_s += OUTAGE_SECONDS
     with pytest.raises(StoreUnavailable):
         await door.authenticate(b"Bearer pk-1")
+
+
+async def test_while_the_directory_hangs_nobody_with_a_known_key_waits_twice(hand: HandClock) -> None:
+    hangs = threading.Event()
+    asked: list[str] = []
+
+    def look_up(digest: str) -> Principal:
+        asked.append(digest)
+        if len(asked) > 1:
+            hangs.wait(5)
+            raise StoreUnavailable("no answer in time")
+        return ALICE
+
+    door = Authenticator(look_up, hand.clock())
+    await door.authenticate(b"Bearer pk-1")
+    hand.now_s += STALE_SECONDS + 1
+    waiting = [asyncio.ensure_future(door.authenticate(b"Bearer pk-1")) for _ in range(30)]
+    await asyncio.sleep(0.05)
+    assert (len(asked), any(task.done() for task in waiting)) == (2, False)  # one look-up for all of them
+    hangs.set()
+    assert await asyncio.gather(*waiting) == [ALICE] * 30
+    hangs.clear()
+    async with asyncio.timeout(1):  # from now on nobody waits, though each look-up hangs
+        assert await door.authenticate(b"Bearer pk-1") is ALICE
+    hangs.set()
 
 
 async def test_a_key_expires_on_time_though_memory_is_fresh(

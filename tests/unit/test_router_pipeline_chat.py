@@ -221,6 +221,7 @@ async def test_answers_to_hot_requests_are_not_kept(new_bench: NewBench) -> None
     for _ in range(2):
         assert (await bench.ask(temperature=0.6)).header("cache") == "off"
     assert (await bench.ask(temperature=0.5)).header("cache") == "miss"
+    assert (await bench.ask()).header("cache") == "off"  # without one it means 1
     assert bench.store.entries.keys() == {next(iter(bench.store.entries))}
 
 
@@ -365,6 +366,19 @@ async def test_a_budget_that_carries_only_the_cheaper_one_narrows_the_choice(new
     record = bench.record()
     assert (record["reason"], record["tier"]) == ("budget", "complex")
     assert ["large", "the budgets cannot carry it"] in record["detail"]["passed_over"]
+
+
+async def test_an_answer_made_weaker_by_a_budget_is_kept_for_nobody(new_bench: NewBench) -> None:
+    bench = new_bench(limit_nusd=1_000)
+    for _ in range(2):
+        assert (await bench.ask("a hard question")).header("reason") == "budget"
+    assert (bench.calls, bench.store.entries) == (2, {})
+
+
+async def test_an_answer_of_a_fallback_is_kept_for_nobody(new_bench: NewBench) -> None:
+    bench = new_bench(providers={"small": [DOWN]})
+    assert (await bench.ask()).header("reason") == "fallback"
+    assert bench.store.entries == {}
 
 
 async def test_a_narrowed_chain_falls_back_to_nothing_it_cannot_pay(new_bench: NewBench) -> None:
@@ -558,14 +572,17 @@ async def test_a_client_that_leaves_in_mid_stream_pays_for_what_came(new_bench: 
     assert bench.store.entries == {}
 
 
-async def test_a_client_that_leaves_before_the_answer_begins_pays_nothing(new_bench: NewBench) -> None:
+async def test_a_client_that_leaves_before_the_answer_begins_pays_for_its_prompt(new_bench: NewBench) -> None:
     bench = new_bench(providers={"small": [Hangs]}, limit_nusd=10**6)
     task, reply = bench.start()
     await _settle_down()
     assert bench.calls == 1
     reply.leave(task)
     await _cancelled(task)
-    assert (bench.record()["status"], bench.spent()) == ("cancelled", (0, 0))
+    record = bench.record()
+    assert (record["status"], record["deployment"], record["attempts"]) == ("cancelled", "small", 1)
+    assert (record["usage_source"], record["input_tokens"] > 0, record["output_tokens"]) == ("counted", True, 0)
+    assert bench.spent() == (record["cost_nusd"], 0)
 
 
 async def test_a_client_that_leaves_while_the_store_is_asked(new_bench: NewBench) -> None:

@@ -67,9 +67,10 @@ def test_open_circuits_and_rights_narrow_the_choice() -> None:
         (request([IMAGE]), InvalidRequest, "model", "small: lacks images; large: lacks images"),
         (request("word " * 5_000), ContextLengthExceeded, "messages", "context window of 1000 tokens is too small"),
         (request("word " * 500, model="small"), ContextLengthExceeded, "messages", "every model behind 'small'"),
+        (request(tools=[{"x": "y" * 9_000}]), ContextLengthExceeded, "messages", "context window of 1000 tokens"),
         (request(model="small", tools=[{}]), InvalidRequest, "model", "small: lacks tools"),
     ],
-    ids=["unknown", "images", "long", "pinned and long", "pinned and unable"],
+    ids=["unknown", "images", "long", "pinned and long", "long tools", "pinned and unable"],
 )
 def test_what_no_model_can_take_is_explained(asked: ChatRequest, error: type, param: str, says: str) -> None:
     with pytest.raises(error) as raised:

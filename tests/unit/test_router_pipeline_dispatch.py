@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.routing import Choice
-from router.errors import UpstreamRejected, UpstreamTimeout, UpstreamUnavailable
+from router.errors import UpstreamContextExceeded, UpstreamRejected, UpstreamTimeout, UpstreamUnavailable
 from router.pipeline.circuit import Circuit
-from router.pipeline.dispatch import Dispatcher, DispatchFailed, RetryPolicy, Target, Timeouts
+from router.pipeline.dispatch import Attempt, Dispatcher, DispatchFailed, RetryPolicy, Target, Timeouts
 from tests.support.pipeline_bench import HandClock, deployment
 from tests.support.scripted_provider import Hangs, ScriptedProvider, completion, stream_of
 
@@ -70,6 +72,23 @@ async def test_a_rejection_ends_it_and_says_that_the_deployment_lives() -> None:
     assert len(raised.value.attempts) == 2
     fleet.circuits["small"].failed(fleet.hand.now_s)
     assert fleet.dispatcher.unavailable() == frozenset()
+
+
+async def test_a_prompt_too_long_for_one_goes_to_the_next_at_once() -> None:
+    too_long = UpstreamContextExceeded("too long", status=400, body=b"{}")
+    small = ScriptedProvider(too_long, completion())
+    call = await Fleet(small, ScriptedProvider(completion()), attempts=3).dispatcher.call(CHAIN, BODY, stream=False)
+    assert (call.choice, len(small.bodies)) == (CHAIN[1], 1)
+
+
+async def test_who_cancels_knows_of_the_calls_that_were_made() -> None:
+    attempts: list[Attempt] = []
+    fleet = Fleet(ScriptedProvider(Hangs), ScriptedProvider(completion()))
+    call = asyncio.ensure_future(fleet.dispatcher.call(CHAIN, BODY, stream=True, attempts=attempts))
+    await asyncio.sleep(0.005)
+    call.cancel()
+    await asyncio.wait([call])
+    assert [attempt.deployment for attempt in attempts] == ["small"]
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -2,7 +2,7 @@
 
 Bytes are parsed by httptools (llhttp, Node.js' parser). Why not a library: measured on the hot path
 and against misbehaving peers in tests/benchmarks/README.md. What it does not do: redirects, cookies,
-compression, HTTP/2.
+compression, HTTP/2, proxies: HTTP_PROXY and the like in the environment are not looked at.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import ssl
 import time
 from collections import deque
+from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -19,9 +20,18 @@ import httptools
 MAX_HEAD_BYTES = 65_536
 MAX_BUFFERED_BYTES = 1_048_576
 """Reading pauses while a slow client leaves this much unread."""
-IDLE_SECONDS = 55.0
-"""Less than the minute after which common load balancers drop a silent connection."""
-MAX_CONNECTIONS = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one origin's connections."""
+
+    idle_s: float = 55.0
+    """Less than the minute after which common load balancers drop a silent connection."""
+    max_idle: int = 256
+    """Kept for the next requests: what is left of a burst beyond that is closed at once."""
+    max_connections: int = 4_096
+    """Under way at a time, being made included."""
 
 
 class Http1Error(Exception):
@@ -33,7 +43,7 @@ class ConnectFailed(Http1Error):
 
 
 class TooManyConnections(Http1Error):
-    """MAX_CONNECTIONS requests are under way to this origin."""
+    """`Limits.max_connections` requests are under way to this origin."""
 
 
 class _Stale(Http1Error):
@@ -43,7 +53,7 @@ class _Stale(Http1Error):
 class Http1Client:
     """Sends POST requests to `url`. Cancelling a call closes its connection at once."""
 
-    def __init__(self, url: str, headers: dict[str, str], *, connect_s: float) -> None:
+    def __init__(self, url: str, headers: dict[str, str], *, connect_s: float, limits: Limits | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{url!r} is not an http(s) URL")
@@ -52,13 +62,17 @@ class Http1Client:
         self._port = parts.port or (443 if tls else 80)
         self._tls = ssl.create_default_context() if tls else None
         self._connect_s = connect_s
+        self._limits = limits or Limits()
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._head = _head(target, parts.netloc.rpartition("@")[2], headers)
-        self._idle: deque[_Connection] = deque()
+        self._idle: deque[_Connection] = deque()  # longest idle first
         self._busy: set[_Connection] = set()
+        self._connecting = 0
 
     async def post(self, body: bytes) -> Http1Answer:
         """Returns once the head of the answer is there. Raises Http1Error."""
+        if len(self._busy) + self._connecting >= self._limits.max_connections:
+            raise TooManyConnections(f"{self._limits.max_connections} requests are under way")
         connection = self._take_idle()
         if connection is not None:
             try:
@@ -83,17 +97,23 @@ class Http1Client:
         return Http1Answer(self, connection)
 
     def _take_idle(self) -> _Connection | None:
+        """The one that was used last: so the others may grow old, and be closed, after a burst."""
+        self._close_old()
         while self._idle:
             connection = self._idle.pop()
-            if connection.open and time.monotonic() - connection.idle_since_s < IDLE_SECONDS:
+            if connection.open:
                 return connection
-            connection.abort()
         return None
 
+    def _close_old(self) -> None:
+        """Costs nothing but for the connections it closes, and each is closed once."""
+        oldest_s = time.monotonic() - self._limits.idle_s
+        while self._idle and self._idle[0].idle_since_s <= oldest_s:
+            self._idle.popleft().abort()
+
     async def _connect(self) -> _Connection:
-        if len(self._busy) >= MAX_CONNECTIONS:
-            raise TooManyConnections(f"{MAX_CONNECTIONS} requests are under way")
         loop = asyncio.get_running_loop()
+        self._connecting += 1
         try:
             async with asyncio.timeout(self._connect_s):
                 _, connection = await loop.create_connection(
@@ -103,6 +123,8 @@ class Http1Client:
             raise ConnectFailed(f"no connection within {self._connect_s:g} s") from error
         except OSError as error:
             raise ConnectFailed(str(error)) from error
+        finally:
+            self._connecting -= 1
         return connection
 
     def _discard(self, connection: _Connection) -> None:
@@ -112,11 +134,14 @@ class Http1Client:
     def release(self, connection: _Connection) -> None:
         """Takes a connection back: for the next request, or to be closed."""
         self._busy.discard(connection)
-        if connection.reusable:
-            connection.rest()
-            self._idle.append(connection)
-        else:
+        self._close_old()
+        if not connection.reusable:
             connection.abort()
+            return
+        connection.rest()
+        self._idle.append(connection)
+        if len(self._idle) > self._limits.max_idle:
+            self._idle.popleft().abort()
 
 
 class Http1Answer:
@@ -169,6 +194,7 @@ class _Connection(asyncio.Protocol):
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
         self._head_bytes = 0
+        self._bytes_since_body = 0
         self._head_complete = False
         self._complete = False
         self._received = False
@@ -252,6 +278,7 @@ class _Connection(asyncio.Protocol):
             self.abort()
             return
         self._received = True
+        self._bytes_since_body += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
@@ -262,7 +289,9 @@ class _Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             self._fail(Http1Error("the peer wants another protocol"))
             return
-        if self._head_complete:
+        if self._bytes_since_body > MAX_HEAD_BYTES:  # the parser keeps a line, or a trailer, until it ends
+            self._fail(Http1Error(f"a head of more than {MAX_HEAD_BYTES} bytes"))
+        elif self._head_complete:
             self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -281,6 +310,10 @@ class _Connection(asyncio.Protocol):
 
     # httptools
 
+    def on_message_begin(self) -> None:
+        if self._complete:  # it would otherwise become part of the answer that is being read
+            raise Http1Error("the peer answers what was not asked")
+
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_bytes += len(name) + len(value) + 4
         if self._head_bytes > MAX_HEAD_BYTES:
@@ -297,6 +330,7 @@ class _Connection(asyncio.Protocol):
             self.headers = {}
 
     def on_body(self, body: bytes) -> None:
+        self._bytes_since_body = 0
         self._parts.append(body)
         self._buffered += len(body)
         if self._buffered > MAX_BUFFERED_BYTES and not self._paused and self._transport is not None:

@@ -1,4 +1,4 @@
-"""`Budget`, its state, and what is held back for a request under way."""
+"""`Budget`, and its state in the current window."""
 
 from __future__ import annotations
 
@@ -36,11 +36,3 @@ class BudgetState:
     @property
     def available_nusd(self) -> int:
         return max(self.budget.limit_nusd - self.spent_nusd - self.reserved_nusd, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """`amount_nusd` taken out of every budget that applies to `request_id`."""
-
-    request_id: str
-    amount_nusd: int

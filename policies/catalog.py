@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
@@ -76,10 +75,3 @@ class Deployment:
     prices: PriceSchedule
     tokenizer: str | None = None
     simulated: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Catalog:
-    """Every configured deployment by name."""
-
-    deployments: Mapping[str, Deployment]

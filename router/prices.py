@@ -71,10 +71,6 @@ class PriceBook:
         self._origin = origin
         self._litellm: dict[str, ModelInfo] | None = None
 
-    def names(self) -> tuple[str, ...]:
-        """The names in the file, in its order."""
-        return tuple(self._models)
-
     def model(self, name: str) -> ModelInfo:
         """Raises UnknownModel, with near names, for a name in neither list."""
         found = self._models.get(name)
@@ -142,7 +138,7 @@ class _PriceEntry(_Part):
 
 
 class _ModelEntry(_Part):
-    publisher: _Text
+    publisher: _Text  # for whoever reads or reviews the file, and wants to check the source: no code needs it
     context_window: _Tokens
     max_output_tokens: _Tokens
     tokenizer: Literal["cl100k_base", "o200k_base", "p50k_base"] | None

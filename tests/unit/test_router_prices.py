@@ -103,7 +103,7 @@ def test_mistral_medium_is_27_percent_of_gpt_4_turbo(shipped: PriceBook) -> None
 
 
 def test_cached_input_is_never_dearer_than_input(shipped: PriceBook) -> None:
-    for name in shipped.names():
+    for name in shipped._models:
         for price in shipped.model(name).prices.prices:
             assert (price.cached_input_nusd_per_mtok or 0) <= price.input_nusd_per_mtok, name
 

@@ -9,6 +9,11 @@ from classifiers.records import record
 Tier = Literal["simple", "moderate", "complex"]
 TIERS: tuple[Tier, ...] = ("simple", "moderate", "complex")
 
+MODERATE_FROM = 0.35
+"""The score from which on a request counts as moderate, unless configuration says otherwise."""
+COMPLEX_FROM = 0.65
+"""And from which on as complex."""
+
 ResponseFormat = Literal["text", "json_object", "json_schema"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import exp
 from typing import NamedTuple
 
-from classifiers.base import Classification, Prompt, tier_of
+from classifiers.base import COMPLEX_FROM, MODERATE_FROM, Classification, Prompt, tier_of
 from classifiers.features import Features, extract
 
 NAME = "heuristic@1"
@@ -52,7 +52,7 @@ SIGNALS = (
 class HeuristicClassifier:
     """Judges by the table above. Has no state and no file: the fallback when there is no trained model."""
 
-    def __init__(self, moderate_from: float = 0.35, complex_from: float = 0.65) -> None:
+    def __init__(self, moderate_from: float = MODERATE_FROM, complex_from: float = COMPLEX_FROM) -> None:
         if not 0.0 <= moderate_from <= complex_from <= 1.0:
             raise ValueError(f"0 <= moderate_from <= complex_from <= 1 must hold, not {moderate_from}, {complex_from}")
         self.moderate_from = moderate_from

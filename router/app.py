@@ -18,6 +18,7 @@ from router.errors import AdminRequired, InvalidRequest, MethodNotAllowed, Parsi
 from router.openai.errors import error_body, error_headers
 from router.services import Services
 from router.stores.base import Principal
+from router.version import parsimony_version
 
 HOT_PATH = "/v1/chat/completions"
 
@@ -45,7 +46,7 @@ def create_app(services: Services) -> Application:
 
 
 def _rest(services: Services) -> FastAPI:
-    app = FastAPI(title="Parsimony", version="0.1.0", docs_url="/docs", redoc_url=None)
+    app = FastAPI(title="Parsimony", version=parsimony_version(), docs_url="/docs", redoc_url=None)
 
     async def authenticated(request: Request) -> Principal:
         header = request.headers.get("authorization")

@@ -26,6 +26,7 @@ from router.reports.explanation import explained, explanation_as_json
 from router.reports.savings import report_span, savings_report
 from router.stores.administration import (
     budget_as_json,
+    budget_state_as_json,
     budget_states,
     key_as_json,
     put_budget,
@@ -115,7 +116,7 @@ def _add_teams(router: APIRouter, stores: AdminStores) -> None:
         team = team_of(stores, team_id)
         states = budget_states(stores, team_id, SYSTEM_CLOCK.now())
         return team_as_json(team, [state.budget for state in states]) | {
-            "budgets": [render.budget_as_json(state) for state in states],
+            "budgets": [budget_state_as_json(state) for state in states],
             "keys": [_key(key) for key in stores.directory.list_keys(team_id)],
         }
 

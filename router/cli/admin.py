@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -15,13 +15,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from policies.budget import BudgetState
 from policies.money import parse_usd
 from router.bootstrap import open_admin
-from router.cli.options import FAILED, USAGE, fail
+from router.cli.options import FAILED, USAGE, fail, warn
 from router.clock import SYSTEM_CLOCK
 from router.config import default_config_path
 from router.errors import ParsimonyError, StoreUnavailable
 from router.services import AdminServices
+from router.stores.administration import budget_states
 from router.stores.sql_engine import migrate
 
 _UNFOLDED_COLUMNS = 1_000
@@ -66,10 +68,13 @@ def print_facts(facts: list[tuple[str, str]]) -> None:
         typer.echo(f"{name:<{width}}  {value}")
 
 
-def print_table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def print_table(
+    headings: tuple[str, ...], rows: list[tuple[str, ...]], *, whole: Collection[str] = ("key", "team")
+) -> None:
+    """Cells are folded where the terminal is narrow, save those of the columns `whole`: ids are there to be copied."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for heading in headings:
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading in whole)
     for row in rows:
         table.add_row(*map(Text, row))
     console = Console()
@@ -77,6 +82,15 @@ def print_table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
         # For grep and cut: no line is folded to the width of a terminal that is not there.
         console = Console(width=_UNFOLDED_COLUMNS)
     console.print(table)
+
+
+def states_or_warning(services: AdminServices, team_id: str | None) -> tuple[BudgetState, ...]:
+    """Where the budgets stand; none, and a warning, while Redis is out of reach."""
+    try:
+        return budget_states(services, team_id, now())
+    except StoreUnavailable as error:
+        warn(f"{error}; what follows goes without them")
+        return ()
 
 
 def parse_limit(text: str) -> int | None:

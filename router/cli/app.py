@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 import typer.core
+
+from router.version import parsimony_version
 
 COMMANDS = {
     "serve": "router.cli.serve:serve",
@@ -52,8 +54,18 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"parsimony {parsimony_version()}")
+        raise typer.Exit
+
+
 @app.callback()
-def parsimony() -> None:
+def parsimony(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     """Use the smallest model that will do, and prove what that saved."""
 
 

@@ -7,14 +7,11 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from policies.budget import BudgetState
-from router.cli.admin import administration, now, print_json
-from router.cli.options import ConfigOption, warn
-from router.errors import StoreUnavailable
+from router.cli.admin import administration, now, print_json, states_or_warning
+from router.cli.options import ConfigOption
 from router.reports.render import as_csv, as_json, print_report
 from router.reports.savings import report_span, savings_report
-from router.services import AdminServices
-from router.stores.administration import budget_states, team_of
+from router.stores.administration import team_of
 
 app = typer.Typer(help="Reports from the ledger.", no_args_is_help=True)
 
@@ -48,7 +45,7 @@ def savings(
             from_ms,
             to_ms,
             team_id=team,
-            budgets=_states(services, team),
+            budgets=states_or_warning(services, team),
             baseline_deployments=services.baseline_deployments,
         )
     if output == "json":
@@ -57,11 +54,3 @@ def savings(
         typer.echo(as_csv(report), nl=False)
     else:
         print_report(report, Console())
-
-
-def _states(services: AdminServices, team_id: str | None) -> tuple[BudgetState, ...]:
-    try:
-        return budget_states(services, team_id, now())
-    except StoreUnavailable as error:
-        warn(f"{error}; the report goes without them")
-        return ()

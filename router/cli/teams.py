@@ -7,17 +7,22 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from policies.budget import Budget, BudgetState
+from policies.budget import Budget
 from policies.money import format_usd
-from router.cli.admin import administration, now, now_ms, parse_limit, print_facts, print_json, print_table
-from router.cli.options import ConfigOption, JsonOption, warn
-from router.errors import StoreUnavailable
-from router.reports.render import budget_as_json as state_as_json
+from router.cli.admin import (
+    administration,
+    now_ms,
+    parse_limit,
+    print_facts,
+    print_json,
+    print_table,
+    states_or_warning,
+)
+from router.cli.options import ConfigOption, JsonOption
 from router.reports.render import budget_table
-from router.services import AdminServices
 from router.stores.administration import (
     budget_as_json,
-    budget_states,
+    budget_state_as_json,
     key_as_json,
     key_state,
     put_budget,
@@ -85,10 +90,10 @@ def show(team_id: TeamArgument, config: ConfigOption = None, as_json: JsonOption
         team = team_of(services, team_id)
         budgets = services.directory.list_budgets(team_id)
         keys = services.directory.list_keys(team_id)
-        states = _states(services, team_id)
+        states = states_or_warning(services, team_id)
     if as_json:
         values = [key_as_json(key, now_ms()) for key in keys]
-        print_json(team_as_json(team, budgets) | {"keys": values, "budgets": [state_as_json(s) for s in states]})
+        print_json(team_as_json(team, budgets) | {"keys": values, "budgets": [budget_state_as_json(s) for s in states]})
         return
     print_facts(_facts(team, budgets))
     if states:
@@ -96,14 +101,6 @@ def show(team_id: TeamArgument, config: ConfigOption = None, as_json: JsonOption
     print_table(
         ("key", "name", "role", "state"), [(key.id, key.name, key.role, key_state(key, now_ms())) for key in keys]
     )
-
-
-def _states(services: AdminServices, team_id: str) -> tuple[BudgetState, ...]:
-    try:
-        return budget_states(services, team_id, now())
-    except StoreUnavailable as error:
-        warn(str(error))
-        return ()
 
 
 def _facts(team: TeamInfo, budgets: tuple[Budget, ...]) -> list[tuple[str, str]]:

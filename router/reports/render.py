@@ -17,6 +17,7 @@ from rich.text import Text
 from policies.budget import BudgetState
 from policies.money import NUSD_PER_USD, format_usd
 from router.reports.savings import CAUSES, SavingsLine, SavingsReport
+from router.stores.administration import budget_state_as_json
 
 BAR_CELLS = 20
 TABLE_DECIMALS = 4
@@ -192,7 +193,7 @@ def as_json(report: SavingsReport) -> dict[str, Any]:
         },
         "simulated": report.simulated,
         "simulated_request_count": report.simulated_request_count,
-        "budgets": [budget_as_json(state) for state in report.budgets],
+        "budgets": [budget_state_as_json(state) for state in report.budgets],
     }
 
 
@@ -209,26 +210,6 @@ def line_as_json(line: SavingsLine) -> dict[str, Any]:
         "realised_nusd": line.realised_nusd,
         "counterfactual_nusd": line.counterfactual_nusd,
         "saved_nusd": line.saved_nusd,
-    }
-
-
-def budget_as_json(state: BudgetState) -> dict[str, Any]:
-    budget = state.budget
-    return {
-        "id": budget.id,
-        "subject_kind": budget.subject_kind,
-        "subject_id": budget.subject_id,
-        "window": budget.window,
-        "window_label": state.window_label,
-        "timezone": budget.timezone,
-        "limit_usd": format_usd(budget.limit_nusd),
-        "spent_usd": format_usd(state.spent_nusd),
-        "reserved_usd": format_usd(state.reserved_nusd),
-        "available_usd": format_usd(state.available_nusd),
-        "limit_nusd": budget.limit_nusd,
-        "spent_nusd": state.spent_nusd,
-        "reserved_nusd": state.reserved_nusd,
-        "available_nusd": state.available_nusd,
     }
 
 

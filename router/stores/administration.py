@@ -83,6 +83,19 @@ def budget_as_json(budget: Budget) -> dict[str, Any]:
     }
 
 
+def budget_state_as_json(state: BudgetState) -> dict[str, Any]:
+    """A budget and where it stands in its current window."""
+    return budget_as_json(state.budget) | {
+        "window_label": state.window_label,
+        "spent_usd": format_usd(state.spent_nusd),
+        "reserved_usd": format_usd(state.reserved_nusd),
+        "available_usd": format_usd(state.available_nusd),
+        "spent_nusd": state.spent_nusd,
+        "reserved_nusd": state.reserved_nusd,
+        "available_nusd": state.available_nusd,
+    }
+
+
 def key_as_json(key: KeyInfo, now_ms: int) -> dict[str, Any]:
     return {
         "id": key.id,

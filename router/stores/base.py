@@ -197,6 +197,6 @@ class AdminStores(Protocol):
         ...
 
 
-def secret_sha256(secret: str) -> str:
+def secret_sha256(secret: str | bytes) -> str:
     """What is stored of a secret. Presenting the hash does not help: it would be hashed again."""
-    return hashlib.sha256(secret.encode()).hexdigest()
+    return hashlib.sha256(secret.encode() if isinstance(secret, str) else secret).hexdigest()

@@ -6,15 +6,15 @@ configs/parsimony.yaml is the annotated example and names every key.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from classifiers.base import Tier
+from classifiers.base import COMPLEX_FROM, MODERATE_FROM, Tier
 from policies.catalog import Capability
-from router.errors import ConfigError
+from router.errors import ConfigError, InvalidRequest
 from router.yaml_file import UnreadableFile, problems, read_yaml
 
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$")]
@@ -124,8 +124,8 @@ class DeploymentConfig(_Section):
 
 class AliasConfig(_Section):
     deployments: tuple[Name, ...] | None = Field(default=None, min_length=1)
-    moderate_from: Score = 0.35
-    complex_from: Score = 0.65
+    moderate_from: Score = MODERATE_FROM
+    complex_from: Score = COMPLEX_FROM
     max_fallbacks: int = Field(default=2, ge=0, le=10)
 
     @model_validator(mode="after")
@@ -168,6 +168,16 @@ class Config(_Section):
                     f"configured are {', '.join(map(repr, sorted(names)))}"
                 )
         return self
+
+    def check_model_names(self, names: Iterable[str]) -> None:
+        """Raises InvalidRequest where a key would be limited to a model that nobody can ask for."""
+        known = sorted([*self.aliases, *(deployment.name for deployment in self.deployments)])
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise InvalidRequest(
+                f"there is no model {', '.join(map(repr, unknown))}; configured are: {', '.join(known)}",
+                param="allowed_models",
+            )
 
 
 def default_config_path(environ: Mapping[str, str] = os.environ) -> Path:

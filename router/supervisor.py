@@ -9,13 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from router.config import Config
-from router.errors import ParsimonyError
-from router.processes import follow_parent
+from router.errors import ConfigError, ParsimonyError
+from router.processes import UNUSABLE_CONFIG, follow_parent
 from router.stores.redis_server import EmbeddedRedis
 
 logger = logging.getLogger(__name__)
@@ -49,8 +48,9 @@ class _Child:
 class Supervisor:
     """Starts Redis (where embedded), the ledger writer, the simulated models (where they serve) and the workers.
 
-    A process that dies is started again, with growing pauses. Stopping goes against the stream of
-    spend: first the workers drain, then the writer, then Redis goes, so nothing is left unsettled.
+    A process that dies is started again, with growing pauses, unless it cannot use the configuration.
+    Stopping goes against the stream of spend: first the workers drain, then the writer, then Redis goes,
+    so nothing is left unsettled.
     """
 
     def __init__(self, config: Config, config_path: Path, *, simulated: bool) -> None:
@@ -74,7 +74,7 @@ class Supervisor:
         self._writer.start()
 
     def watch(self, stop: threading.Event) -> None:
-        """Until `stop`, starts again what has died."""
+        """Until `stop`, starts again what has died. Raises ConfigError where a process says that this is no use."""
         while not stop.wait(_WATCH_SECONDS):
             if self._redis is not None and not self._redis.running:
                 logger.error("the embedded Redis died; starting it again")
@@ -91,9 +91,6 @@ class Supervisor:
         self._end("simulated", _STOP_SECONDS)
         if self._redis is not None:
             self._redis.stop()
-
-    def states(self) -> Mapping[str, bool]:
-        return {child.name: child.running for child in self._children}
 
     def _plan(self, config_path: Path) -> list[_Child]:
         serving = ["--config", str(config_path), "--fd", str(self.listener.fileno())]
@@ -119,6 +116,8 @@ class Supervisor:
             return
         if child.not_before_s == 0.0:
             assert child.process is not None
+            if child.process.returncode == UNUSABLE_CONFIG:
+                raise ConfigError(f"a {child.name} cannot use the configuration, as it says above")
             child.restarts = 0 if now_s - child.started_s > _SETTLED_SECONDS else child.restarts
             pause_s = _RESTART_SECONDS[min(child.restarts, len(_RESTART_SECONDS) - 1)]
             logger.error("%s ended with %s; starting it again in %g s", child.name, child.process.returncode, pause_s)

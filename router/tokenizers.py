@@ -18,7 +18,7 @@ from typing import Any
 import tiktoken
 from tiktoken_ext.openai_public import ENCODING_CONSTRUCTORS  # type: ignore[import-untyped]
 
-from router.errors import ParsimonyError
+from router.errors import ConfigError
 
 # name -> (file, its sha256). The file's name is the sha1 of the address that tiktoken would fetch it from,
 # which is how tiktoken finds it in TIKTOKEN_CACHE_DIR.
@@ -59,7 +59,7 @@ _WIDE_HUNDREDTHS: Mapping[str | None, int] = {"o200k_base": 85, "p50k_base": 210
 _load_lock = threading.Lock()
 
 
-class EncodingUnavailable(ParsimonyError, ValueError):
+class EncodingUnavailable(ConfigError, ValueError):
     """The encoding is unknown, or its file is absent or damaged. It is never fetched."""
 
 
@@ -89,10 +89,8 @@ def load_encoding(name: str) -> tiktoken.Encoding:
 
     Takes 0.1 to 0.4 s and 15 to 48 MB. Raises EncodingUnavailable; never touches the network.
     """
-    if name not in _FILES:
-        raise EncodingUnavailable(f"{name!r} is not an available encoding; there are {', '.join(ENCODING_NAMES)}")
+    verify_encoding(name)
     folder = encoding_folder()
-    _verify(folder / _FILES[name][0], name)
     with _load_lock:
         before = os.environ.get("TIKTOKEN_CACHE_DIR")
         os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
@@ -108,8 +106,14 @@ def load_encoding(name: str) -> tiktoken.Encoding:
     return encoding
 
 
-def _verify(path: Path, name: str) -> None:
-    """tiktoken fetches what it does not find and deletes what it finds damaged: neither may happen."""
+def verify_encoding(name: str) -> None:
+    """Reads the file of an encoding, in milliseconds. Raises EncodingUnavailable.
+
+    tiktoken fetches what it does not find and deletes what it finds damaged: neither may happen.
+    """
+    if name not in _FILES:
+        raise EncodingUnavailable(f"{name!r} is not an available encoding; there are {', '.join(ENCODING_NAMES)}")
+    path = encoding_folder() / _FILES[name][0]
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
@@ -125,11 +129,6 @@ def encoding_for_model(model: str) -> str | None:
     except KeyError:
         return None
     return name if name in _FILES else None
-
-
-def upper_bound_tokens(byte_count: int) -> int:
-    """No text of so many UTF-8 bytes has more tokens: a byte-level token covers at least one byte."""
-    return byte_count
 
 
 def estimate_tokens(text: str, encoding_name: str | None = None) -> int:
@@ -160,11 +159,6 @@ class TokenCounter:
             )
         self.encoding_name = encoding_name
         self._memo = _Memo(max_entries, max_bytes)
-
-    @property
-    def exact(self) -> bool:
-        """Whether counts come from an encoding, not from the estimate."""
-        return self.encoding_name is not None
 
     def count_text(self, text: str) -> int:
         """Tokens in `text`, in which special tokens such as "<|endoftext|>" are plain text. Never raises for a str."""

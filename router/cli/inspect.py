@@ -7,11 +7,10 @@ import typer
 
 from classifiers import registry
 from classifiers.base import Message, Prompt
+from router import preflight
 from router.cli.options import USAGE, ConfigOption, JsonOption, fail
 from router.config import Config, default_config_path, load_config
 from router.errors import ConfigError
-from router.lineup import line_up
-from router.prices import load_prices
 
 config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
 
@@ -22,10 +21,7 @@ def check(config: ConfigOption = None) -> None:
     path = config or default_config_path()
     try:
         settings = load_config(path)
-        prices = load_prices(settings.prices)
-        for name in (settings.baseline, *(deployment.price for deployment in settings.deployments)):
-            prices.model(name)
-        lineup = line_up(settings)
+        lineup = preflight.check(path, settings)
     except ConfigError as error:
         fail(str(error), USAGE)
     kind = "simulated" if lineup.simulated else "real"

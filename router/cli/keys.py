@@ -30,6 +30,7 @@ def create(
 ) -> None:
     """Make a key and show its secret, this once."""
     with administration(config) as services:
+        services.config.check_model_names(model or ())
         chosen: Any = role  # the directory says what it allows
         _show_secret(*services.directory.create_key(team, name, chosen, model or None), as_json)
 

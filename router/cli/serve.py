@@ -16,8 +16,8 @@ from classifiers.base import TIERS
 from router.cli.options import FAILED, USAGE, ConfigOption, fail
 from router.config import Config, default_config_path, load_config
 from router.errors import ConfigError, ParsimonyError
-from router.lineup import Lineup, line_up
-from router.prices import load_prices
+from router.lineup import Lineup
+from router.preflight import check
 from router.supervisor import Supervisor
 from router.telemetry import configure_logging
 
@@ -30,8 +30,7 @@ def serve(config: ConfigOption = None) -> None:
     try:
         settings = load_config(path)
         configure_logging(settings.logging.format, settings.logging.level)
-        lineup = line_up(settings)
-        _check_prices(settings)
+        lineup = check(path, settings)
         with _alone(settings.data_dir):
             _run(settings, path, lineup)
     except (ParsimonyError, OSError) as error:
@@ -90,13 +89,6 @@ Try it:
     answer = client.chat.completions.create(model="auto", messages=[{{"role": "user", "content": "你好！"}}])
     print(answer.choices[0].message.content)
 """
-
-
-def _check_prices(settings: Config) -> None:
-    """A deployment without a price cannot be configured, nor a baseline."""
-    prices = load_prices(settings.prices)
-    for name in (settings.baseline, *(deployment.price for deployment in settings.deployments)):
-        prices.model(name)
 
 
 @contextmanager

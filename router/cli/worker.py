@@ -19,10 +19,15 @@ from router.api.coalescing import CoalescingProtocol
 from router.app import create_app
 from router.bootstrap import open_services
 from router.config import Config, load_config
-from router.errors import ConfigError, StoreUnavailable
+from router.errors import ParsimonyError
+from router.preflight import check
+from router.processes import exit_status
 from router.telemetry import configure_logging
 
 logger = logging.getLogger(__name__)
+
+MAX_CONNECTIONS = 10_000
+"""Of one worker, idle ones included: a request on a further one gets 503."""
 
 
 class _Server(uvicorn.Server):
@@ -48,6 +53,7 @@ async def _serve(config: Config, listener: socket.socket, simulated_url: str | N
                 server_header=False,
                 date_header=False,
                 backlog=2048,
+                limit_concurrency=MAX_CONNECTIONS,
                 timeout_graceful_shutdown=int(config.server.drain_seconds),
             )
         )
@@ -67,14 +73,16 @@ def main() -> None:
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--simulated-url")
     arguments = parser.parse_args()
-    config = load_config(arguments.config)
-    configure_logging(config.logging.format, config.logging.level)
     loop_factory = uvicorn.Config("", loop="uvloop", log_config=None).get_loop_factory()
     try:
+        config = load_config(arguments.config)
+        configure_logging(config.logging.format, config.logging.level)
+        check(arguments.config, config)  # again: this may be a restart, and the files others than at the start
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(_serve(config, socket.socket(fileno=arguments.fd), arguments.simulated_url))
-    except (ConfigError, StoreUnavailable) as error:
-        sys.exit(f"parsimony: {error}")
+    except ParsimonyError as error:
+        print(f"parsimony: {error}", file=sys.stderr)
+        sys.exit(exit_status(error))
 
 
 if __name__ == "__main__":

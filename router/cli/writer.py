@@ -15,7 +15,8 @@ import redis
 from router.bootstrap import admin_services, rebuild_counters, redis_client
 from router.clock import SYSTEM_CLOCK
 from router.config import Config, load_config
-from router.errors import ConfigError, StoreUnavailable
+from router.errors import ParsimonyError, StoreUnavailable
+from router.processes import exit_status
 from router.services import AdminServices
 from router.stores import redis_keys
 from router.stores.ledger_writer import LedgerWriter
@@ -47,12 +48,13 @@ def _keep_house(config: Config, admin: AdminServices, stop: threading.Event) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="router.cli.writer")
     parser.add_argument("--config", type=Path, required=True)
-    config = load_config(parser.parse_args().config)
-    configure_logging(config.logging.format, config.logging.level)
+    arguments = parser.parse_args()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
+        config = load_config(arguments.config)
+        configure_logging(config.logging.format, config.logging.level)
         admin = admin_services(config)
         # The same name after a restart, so that what the last one left pending is taken up at once.
         consumer = f"{socket.gethostname()}:{config.data_dir.resolve()}"
@@ -62,8 +64,9 @@ def main() -> None:
         _keep_house(config, admin, stop)
         thread.join()
         writer.drain(_DRAIN_SECONDS)
-    except (ConfigError, StoreUnavailable) as error:
-        sys.exit(f"parsimony: {error}")
+    except ParsimonyError as error:
+        print(f"parsimony: {error}", file=sys.stderr)
+        sys.exit(exit_status(error))
 
 
 if __name__ == "__main__":

@@ -194,9 +194,9 @@ def run_simulated(
 ) -> None:
     """Serves until SIGTERM or SIGINT on `host`:`port`, or on the listening socket `fd`; port 0 takes a free one.
 
-    Prints the address once it is bound. Given the `parent_pid` of the process that started it, it ends when that
-    process has died, however it died. Raises OSError where the port is taken, ValueError where
-    PARSIMONY_SIMULATED_DELAY_SCALE is no number.
+    Prints the address once it is bound, unless whoever gave `fd` knows it. Given the `parent_pid` of the process
+    that started it, it ends when that process has died, however it died. Raises OSError where the port is taken,
+    ValueError where PARSIMONY_SIMULATED_DELAY_SCALE is no number.
     """
     app = create_simulated_app(delay_scale=float(os.environ.get(DELAY_SCALE_VARIABLE) or 1))
     listener = socket.socket(fileno=fd) if fd is not None else socket.create_server((host, port), backlog=2_048)
@@ -212,7 +212,8 @@ def run_simulated(
         timeout_graceful_shutdown=GRACE_S,
     )
     server = uvicorn.Server(config)
-    print(f"simulated models on http://{_address(listener)}/v1", flush=True)
+    if fd is None:
+        print(f"simulated models on http://{_address(listener)}/v1", flush=True)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         try:
             runner.run(_serve(server, listener, parent_pid))

@@ -88,20 +88,32 @@ def test_a_port_that_is_taken_is_said_and_nothing_is_left(tmp_path: Path) -> Non
     [
         ({"servre": {}}, "servre", "is not a known key"),
         ({"breaker": {"failures": 0}}, "breaker.failures", "greater than or equal to 1; found 0"),
-        ({"baseline": "gpt-0"}, None, "gpt-0"),
+        ({"baseline": "gpt-0"}, "baseline", "gpt-0"),
+        ({"classifier": {"name": "oracle"}}, "classifier.name", "found 'oracle'; allowed: heuristic"),
         ({"simulate": "never", "deployments": []}, "deployments", "at least 1 item"),
     ],
 )
 def test_a_wrong_configuration_names_file_and_key(
-    tmp_path: Path, changes: dict[str, Any], key: str | None, problem: str
+    tmp_path: Path, changes: dict[str, Any], key: str, problem: str
 ) -> None:
     with serving(tmp_path, two_models("http://127.0.0.1:9/v1", **changes), start=False) as server:
         server.spawn()
         assert server.wait() == 2
         assert server.processes() == []
         assert problem in server.log()
-        if key is not None:
-            assert f"{server.config_path}: {key}: " in server.log()
+        assert f"{server.config_path}: {key}: " in server.log()
+        assert "Traceback" not in server.log()
+
+
+def test_a_worker_that_cannot_use_the_configuration_ends_the_server(tmp_path: Path) -> None:
+    """It was good at the start, and is not when a worker starts anew."""
+    with serving(tmp_path, two_models("http://127.0.0.1:9/v1")) as server:
+        server.configure(two_models("http://127.0.0.1:9/v1", classifier={"name": "oracle"}))
+        server.kill("worker")
+        assert server.wait() == 2
+        assert server.processes() == []
+        assert f"{server.config_path}: classifier.name: found 'oracle'" in server.log()
+        assert "a worker cannot use the configuration" in server.log()
         assert "Traceback" not in server.log()
 
 
@@ -117,6 +129,8 @@ def test_simulated_models_say_so_everywhere(tmp_path: Path) -> None:
     config = two_models("http://127.0.0.1:9/v1", simulate="always")
     with serving(tmp_path, config) as server:
         assert "SIMULATED models, no provider is called: small (simple), large (complex)" in server.stdout()
+        # Nobody is meant to use the simulated models' own address.
+        assert re.findall(r"http://127\.0\.0\.1:\d+(?=/v1)", server.stdout()) == [server.url] * 3
         client = openai.OpenAI(base_url=f"{server.url}/v1", api_key=server.admin_key)
         models: Any = client.models.list()
         assert [model.model_extra["parsimony"]["simulated"] for model in models] == [True, True, True]

@@ -128,6 +128,10 @@ def test_without_redis_budgets_can_still_be_set(tmp_path: Path, run: Command) ->
         (("teams", "show", "sales"), "there is no team 'sales'"),
         (("keys", "create", "--team", "sales", "--name", "x"), "there is no team 'sales'"),
         (("keys", "create", "--team", "sales", "--name", "x", "--role", "root"), "application or admin"),
+        (
+            ("keys", "create", "--team", "sales", "--name", "x", "--model", "gpt-5"),
+            "there is no model 'gpt-5'; configured are: auto, large, small",
+        ),
         (("keys", "revoke", "key_x"), "there is no key 'key_x'"),
         (("keys", "rotate", "key_x", "--grace-seconds", "-1"), "the grace is -1 s"),
         (("report", "savings", "--from", "yesterday"), "'from' is 'yesterday'"),

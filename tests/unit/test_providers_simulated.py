@@ -335,6 +335,7 @@ def test_serves_an_inherited_socket_and_ends_with_its_parent() -> None:
     parent = (
         "import os, socket, subprocess, sys\n"
         "listener = socket.create_server(('127.0.0.1', 0))\n"
+        "print(f'simulated models on http://127.0.0.1:{listener.getsockname()[1]}/v1', flush=True)\n"
         f"child = subprocess.Popen([sys.executable, '-c', {serve!r}, str(listener.fileno()), str(os.getpid())],\n"
         "    pass_fds=[listener.fileno()])\n"
         "child.wait()\n"

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from classifiers.heuristic import HeuristicClassifier
 from router.config import Config, DeploymentConfig, default_config_path, load_config
-from router.errors import ConfigError
+from router.errors import ConfigError, InvalidRequest
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "configs" / "parsimony.yaml"
 LEAST = """\
@@ -173,6 +174,18 @@ def test_where_the_file_is_looked_for() -> None:
     assert default_config_path({}) == Path("configs/parsimony.yaml")
     assert default_config_path({"PARSIMONY_CONFIG": "/etc/p.yaml"}) == Path("/etc/p.yaml")
     assert default_config_path({"PARSIMONY_CONFIG": ""}) == Path("configs/parsimony.yaml")
+
+
+def test_a_key_may_be_limited_to_what_can_be_asked_for(path: Path) -> None:
+    config = loaded(path, LEAST)
+    config.check_model_names(["auto", "small"])
+    with pytest.raises(InvalidRequest, match="there is no model 'smal', 'gpt-5'; configured are: auto, small"):
+        config.check_model_names(["auto", "smal", "gpt-5"])
+
+
+def test_the_thresholds_are_the_classifiers_own(path: Path) -> None:
+    alias, classifier = loaded(path, LEAST).aliases["auto"], HeuristicClassifier()
+    assert (alias.moderate_from, alias.complex_from) == (classifier.moderate_from, classifier.complex_from)
 
 
 # deployments and their environment

@@ -15,7 +15,8 @@ import pytest
 
 from router import supervisor as module
 from router.config import Config, load_config
-from router.errors import ParsimonyError
+from router.errors import ConfigError, ParsimonyError
+from router.processes import UNUSABLE_CONFIG
 from router.supervisor import Supervisor
 from tests.support.administration import write_config
 
@@ -47,11 +48,16 @@ def pids(supervisor: Supervisor) -> dict[str, int]:
     return {f"{n} {c.name}": c.process.pid for n, c in enumerate(supervisor._children) if c.process is not None}
 
 
+def states(supervisor: Supervisor) -> dict[str, bool]:
+    """By name; where two have one name, whether the last runs."""
+    return {child.name: child.running for child in supervisor._children}
+
+
 def test_clients_may_connect_before_a_worker_is_there(tmp_path: Path) -> None:
     supervisor = Supervisor(*config(tmp_path), simulated=False)
     with socket.create_connection(supervisor.listener.getsockname()):
         pass
-    assert supervisor.states() == {"worker": False, "writer": False}
+    assert states(supervisor) == {"worker": False, "writer": False}
     supervisor.stop()
 
 
@@ -69,12 +75,12 @@ def test_an_address_that_is_none_is_said(tmp_path: Path) -> None:
 
 def test_it_starts_the_writer_last_and_stops_everything(sleepers: Supervisor) -> None:
     sleepers.start()
-    assert sleepers.states() == {"simulated": True, "worker": True, "writer": False}
+    assert states(sleepers) == {"simulated": True, "worker": True, "writer": False}
     sleepers.start_writer()
     running = pids(sleepers)
     assert len(running) == 4
     sleepers.stop()
-    assert set(sleepers.states().values()) == {False}
+    assert set(states(sleepers).values()) == {False}
     with pytest.raises(OSError):
         os.kill(running["3 writer"], 0)
 
@@ -88,15 +94,27 @@ def test_what_dies_is_started_again_and_the_rest_left_alone(sleepers: Supervisor
     watch.start()
     try:
         os.kill(before["1 worker"], signal.SIGKILL)
-        until(lambda: pids(sleepers)["1 worker"] != before["1 worker"] and all(sleepers.states().values()))
+        until(lambda: pids(sleepers)["1 worker"] != before["1 worker"] and all(states(sleepers).values()))
         after = pids(sleepers)
         assert {name for name in after if after[name] != before[name]} == {"1 worker"}
         os.kill(after["1 worker"], signal.SIGKILL)
-        until(lambda: pids(sleepers)["1 worker"] != after["1 worker"] and all(sleepers.states().values()))
+        until(lambda: pids(sleepers)["1 worker"] != after["1 worker"] and all(states(sleepers).values()))
     finally:
         stop.set()
         watch.join()
         sleepers.stop()
+
+
+def test_what_cannot_use_the_configuration_ends_everything(sleepers: Supervisor) -> None:
+    child = next(child for child in sleepers._children if child.name == "worker")
+    child.command = [sys.executable, "-c", f"raise SystemExit({UNUSABLE_CONFIG})"]
+    sleepers.start()
+    try:
+        with pytest.raises(ConfigError, match="a worker cannot use the configuration"):
+            sleepers.watch(threading.Event())
+    finally:
+        sleepers.stop()
+    assert set(states(sleepers).values()) == {False}
 
 
 def test_a_process_that_does_not_stop_is_killed(

@@ -1,0 +1,123 @@
+"""What must hold before anything starts: names that lead somewhere, addresses and keys that can be sent.
+
+`serve`, its workers and `parsimony config check` ask the same question here, so what the command calls
+good does start.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from classifiers.registry import CLASSIFIERS
+from router.config import Config, DeploymentConfig
+from router.errors import ConfigError
+from router.lineup import Lineup, line_up
+from router.prices import PriceBook, UnknownModel, load_prices
+from router.tokenizers import verify_encoding
+
+REDIS = ("redis", "rediss", "unix")
+SQL = ("sqlite", "postgresql", "postgres", "postgresql+psycopg")
+
+
+def check(path: Path, config: Config, environ: Mapping[str, str] = os.environ) -> Lineup:
+    """What would serve. Connects to nothing.
+
+    Raises ConfigError with one line a problem: the file (`path`), the key, what was found and what is allowed.
+    """
+    prices = load_prices(config.prices)
+    found = [*_stores(config), *_classifier(config), *_prices(config, prices)]
+    try:
+        lineup = line_up(config, environ)
+    except ConfigError as error:
+        raise _as_error(path, [*found, f"simulate: {error}"]) from None
+    found += _aliases(config, lineup)
+    if not lineup.simulated:
+        found += _addresses_and_keys(config, lineup, environ)
+    if found:
+        raise _as_error(path, found)
+    return lineup
+
+
+def _as_error(path: Path, found: list[str]) -> ConfigError:
+    return ConfigError("\n".join(f"{path}: {problem}" for problem in found))
+
+
+def _stores(config: Config) -> Iterator[str]:
+    for key, url, schemes in (("redis.url", config.redis.url, REDIS), ("sql.url", config.sql.url, SQL)):
+        # Not what was found, for it may hold a password.
+        if url is not None and not _begins_with(url, schemes):
+            allowed = " or ".join(f"{scheme}://" for scheme in schemes)
+            yield f"{key}: is no URL that can be used; it must begin with {allowed}"
+
+
+def _begins_with(url: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in schemes and "//" in url and parts.port != 0
+    except ValueError:  # a port that is no number or too large
+        return False
+
+
+def _classifier(config: Config) -> Iterator[str]:
+    if config.classifier.name not in CLASSIFIERS:
+        yield f"classifier.name: found {config.classifier.name!r}; allowed: {', '.join(sorted(CLASSIFIERS))}"
+
+
+def _prices(config: Config, prices: PriceBook) -> Iterator[str]:
+    """A deployment without a price cannot be configured, nor a baseline; and their tokenizers must be there."""
+    named = {"baseline": config.baseline}
+    named |= {_key(config, deployment, "price"): deployment.price for deployment in config.deployments}
+    for key, name in named.items():
+        try:
+            tokenizer = prices.model(name).tokenizer
+            if tokenizer is not None:
+                verify_encoding(tokenizer)
+        except UnknownModel as error:
+            yield f"{key}: {error}"
+
+
+def _aliases(config: Config, lineup: Lineup) -> Iterator[str]:
+    active, gaps = {deployment.name for deployment in lineup.active}, dict(lineup.disabled)
+    for name, alias in config.aliases.items():
+        wanted = alias.deployments or tuple(active)
+        if active.isdisjoint(wanted):
+            reasons = "; ".join(f"{one}: {gaps.get(one, 'simulated, beside real ones')}" for one in wanted)
+            yield f"aliases.{name}: none of its deployments can be used: {reasons}"
+
+
+def _addresses_and_keys(config: Config, lineup: Lineup, environ: Mapping[str, str]) -> Iterator[str]:
+    for deployment in lineup.active:
+        url = deployment.resolved_base_url(environ)
+        if url is not None and not _is_address(url):
+            variable = deployment.base_url_env
+            from_environ = variable is not None and environ.get(variable) == url
+            key = _key(config, deployment, "base_url_env" if from_environ else "base_url")
+            where = f"the variable {variable} holds" if from_environ else "found"
+            yield f"{key}: {where} {url!r}; allowed: http(s)://host[:port][/path], such as http://localhost:8000/v1"
+        variable = deployment.api_key_env
+        if variable and not _fits_a_header(environ.get(variable, "")):
+            # Not what was found, for it is a secret.
+            key = _key(config, deployment, "api_key_env")
+            yield f"{key}: the variable {variable} holds a blank, a line break or a character that is not ASCII"
+
+
+def _is_address(url: str) -> bool:
+    if not _fits_a_header(url):
+        return False
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number or too large, or half an IPv6 address
+        return False
+
+
+def _fits_a_header(text: str) -> bool:
+    """Printable ASCII without blanks, of which keys and addresses consist (RFC 6750, 2.1; RFC 3986, 2)."""
+    return all("!" <= character <= "~" for character in text)
+
+
+def _key(config: Config, deployment: DeploymentConfig, field: str) -> str:
+    return f"deployments.{config.deployments.index(deployment)}.{field}"

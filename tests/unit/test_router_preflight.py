@@ -1,0 +1,146 @@
+"""What could not serve is said before anything starts: file, key, what was found and what is allowed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from router.cli.inspect import config_app
+from router.config import Config
+from router.errors import ConfigError
+from router.preflight import check
+
+ROOT = Path(__file__).resolve().parents[2]
+PATH = Path("my.yaml")
+LOCAL = {"name": "local", "base_url_env": "LOCAL_URL", "tier": "simple"}
+REMOTE = {"name": "remote", "base_url": "https://api.example/v1", "api_key_env": "KEY", "tier": "complex"}
+KEY = {"KEY": "sk-1"}
+
+
+def config(*deployments: Mapping[str, Any], **changes: Any) -> Config:
+    common = {"provider_name": "p", "model": "m", "price": "gpt-4"}
+    values = {"deployments": [common | dict(one) for one in deployments or (LOCAL, REMOTE)], "aliases": {"auto": {}}}
+    return Config.model_validate(values | {"prices": ROOT / "configs" / "prices.yaml"} | changes)
+
+
+def refused(settings: Config, environ: Mapping[str, str] | None = None) -> list[str]:
+    """The problems, each without the file's name before it."""
+    with pytest.raises(ConfigError) as raised:
+        check(PATH, settings, environ or {})
+    lines = str(raised.value).splitlines()
+    assert all(line.startswith(f"{PATH}: ") for line in lines), lines
+    return [line.removeprefix(f"{PATH}: ") for line in lines]
+
+
+@pytest.mark.parametrize(
+    "environ", [{}, KEY, {"LOCAL_URL": "http://localhost:8000/v1"}, {"LOCAL_URL": "https://[::1]:8000/v1/"}]
+)
+def test_what_can_serve_passes(environ: dict[str, str]) -> None:
+    lineup = check(PATH, config(), environ)
+    assert lineup.simulated == (not environ)
+
+
+def test_an_unknown_classifier() -> None:
+    (line,) = refused(config(classifier={"name": "oracle"}))
+    assert line == "classifier.name: found 'oracle'; allowed: heuristic"
+
+
+def test_names_without_a_price() -> None:
+    lines = refused(config(LOCAL, {**REMOTE, "price": "gpt-0"}, baseline="gpt-00"))
+    assert [line.split(": ")[0] for line in lines] == ["baseline", "deployments.1.price"]
+    assert "no price is known for the model 'gpt-0'" in lines[1]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:8000/v1", "//localhost/v1", "ftp://localhost", "http:///v1", "http://localhost:8oo0/v1",
+        "http://localhost:80000/v1", "http://[::1/v1", "http://local host/v1", "http://localhost/v1\n", "http://模型/v1",
+    ],
+)  # fmt: skip
+def test_an_address_that_is_none(url: str) -> None:
+    (line,) = refused(config(), {"LOCAL_URL": url})
+    assert line.startswith(f"deployments.0.base_url_env: the variable LOCAL_URL holds {url!r}; allowed: http(s)://")
+
+
+def test_an_address_in_the_file_that_is_none() -> None:
+    (line,) = refused(config({**REMOTE, "base_url": "https://api.example:99999/v1"}), KEY)
+    assert line.startswith("deployments.0.base_url: found 'https://api.example:99999/v1'; allowed: http(s)://")
+
+
+@pytest.mark.parametrize("secret", ["sk-1\n", "sk-1\r\nx-evil: 1", "sk 1", "sk-1\x00", "密钥", "sk-é"])
+def test_a_key_that_fits_no_header_is_named_and_not_shown(secret: str) -> None:
+    (line,) = refused(config(), {"KEY": secret})
+    assert line.startswith("deployments.1.api_key_env: the variable KEY holds")
+    assert secret not in line
+
+
+def test_an_alias_that_leads_nowhere() -> None:
+    aliases = {"auto": {}, "cheap": {"deployments": ["local"]}}
+    (line,) = refused(config(aliases=aliases), KEY)
+    assert line == "aliases.cheap: none of its deployments can be used: local: LOCAL_URL is not set"
+
+
+def test_an_alias_of_simulated_models_beside_real_ones() -> None:
+    made_up = {"name": "made-up", "provider": "simulated", "tier": "simple"}
+    (line,) = refused(config(REMOTE, made_up, aliases={"try": {"deployments": ["made-up"]}}), KEY)
+    assert line == "aliases.try: none of its deployments can be used: made-up: simulated, beside real ones"
+
+
+def test_nothing_to_serve_with() -> None:
+    (line,) = refused(config(simulate="never"))
+    assert line.startswith("simulate: no deployment can be used, and simulate is 'never': local: LOCAL_URL is not set")
+
+
+@pytest.mark.parametrize("url", ["localhost:6379", "http://h:secret@x", "redis://:secret@h:port", "redis:h"])
+def test_a_redis_that_is_no_address_is_named_and_not_shown(url: str) -> None:
+    (line,) = refused(config(redis={"url": url}))
+    assert line == "redis.url: is no URL that can be used; it must begin with redis:// or rediss:// or unix://"
+
+
+@pytest.mark.parametrize("url", ["mysql://u:secret@h/d", "ledger.sqlite", "postgresql://u@h:99999/d"])
+def test_a_database_that_is_no_address_is_named_and_not_shown(url: str) -> None:
+    (line,) = refused(config(sql={"url": url}))
+    assert line.startswith("sql.url: is no URL that can be used; it must begin with sqlite://")
+
+
+def test_every_problem_is_told_at_once() -> None:
+    aliases = {"auto": {}, "cheap": {"deployments": ["remote"]}}
+    settings = config(aliases=aliases, classifier={"name": "x"}, baseline="gpt-0")
+    keys = [line.split(": ")[0] for line in refused(settings, {"LOCAL_URL": "nowhere"})]
+    assert keys == ["classifier.name", "baseline", "aliases.cheap", "deployments.0.base_url_env"]
+
+
+def test_simulated_models_need_no_address_and_no_key() -> None:
+    environ = {"LOCAL_URL": "nowhere", "KEY": "a\nb"}
+    assert check(PATH, config(simulate="always"), environ).simulated
+
+
+def test_a_tokenizer_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
+    with pytest.raises(ConfigError, match="cl100k_base cannot be read"):
+        check(PATH, config(), {})
+
+
+def test_it_is_light() -> None:
+    """`serve` asks before it starts anything: whoever starts it should not wait for libraries."""
+    heavy = ("alembic", "fastapi", "httpx", "litellm", "redis", "sqlalchemy", "uvicorn")
+    code = f"import router.preflight, sys; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
+    text = (ROOT / "configs" / "parsimony.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "parsimony.yaml"
+    path.write_text(text.replace("name: heuristic ", "name: oracle "), encoding="utf-8")
+    (tmp_path / "prices.yaml").symlink_to(ROOT / "configs" / "prices.yaml")
+    done = CliRunner().invoke(config_app, ["check", "--config", str(path)])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == f"parsimony: {path}: classifier.name: found 'oracle'; allowed: heuristic\n"

@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from router.errors import UpstreamError, UpstreamTimeout, UpstreamUnavailable
+from router.errors import UpstreamError, UpstreamRejected, UpstreamTimeout, UpstreamUnavailable
 from router.providers.openai_wire import error_of_status
 
 ENVIRONMENT = {
@@ -121,6 +121,10 @@ STATUS_OF_EXCEPTION = {
 }
 """Every exception class of litellm and the HTTP status it stands for; a test holds this complete."""
 
+MISTAKES = (AttributeError, LookupError, TypeError, ValueError)
+"""What litellm's translation stumbles over where the caller's request is not as it should be."""
+MAX_MISTAKE_CHARACTERS = 300
+
 
 @dataclass(frozen=True, slots=True)
 class LiteLLMEndpoint:
@@ -143,13 +147,16 @@ class LiteLLMProvider:
 
     async def open(self, body: dict[str, Any], *, stream: bool) -> WholeAnswer | StreamedAnswer:
         """As Provider.open; the first call waits for the import."""
-        litellm = await self.prepare()
         name = self._endpoint.name
+        check_tools(name, body.get("tools"))
+        litellm = await self.prepare()
         arguments = arguments_of(body, self._supported(litellm, body["model"]))
+        progress = Progress()
+        options = self._options(litellm) | {"logger_fn": progress.note}
         try:
-            answer = await litellm.acompletion(**arguments, **self._options(litellm), stream=stream)
+            answer = await litellm.acompletion(**arguments, **options, stream=stream)
         except Exception as error:  # border: litellm lets its providers' exceptions of any class through
-            raise translated(name, error) from error
+            raise translated(name, error, sent=progress.sent) from error
         return StreamedAnswer(name, answer) if stream else WholeAnswer(whole_body(answer))
 
     async def prepare(self) -> Any:
@@ -168,7 +175,9 @@ class LiteLLMProvider:
         if model not in self._supported_by_model:
             found = litellm.get_supported_openai_params(model=model)
             if found is None:  # the configuration is at fault, not the request
-                raise UpstreamUnavailable(f"{self._endpoint.name}: litellm knows no provider of the model {model!r}")
+                error = UpstreamUnavailable(f"{self._endpoint.name}: litellm knows no provider of the model {model!r}")
+                error.retryable = False
+                raise error
             self._supported_by_model[model] = frozenset(found)
         return self._supported_by_model[model]
 
@@ -181,7 +190,19 @@ class LiteLLMProvider:
             "max_retries": 0,
             "num_retries": 0,
             "no-log": True,
+            "_skip_mcp_handler": True,  # any tool, of whatever type, would need the package `mcp` else
         }
+
+
+class Progress:
+    """How far litellm came with one request. It tells by `logger_fn`, the one hook of a call and not of the process."""
+
+    def __init__(self) -> None:
+        self.sent = False
+        """At least about to be: the request was translated."""
+
+    def note(self, details: dict[str, Any]) -> None:
+        self.sent = self.sent or details.get("log_event_type") == "pre_api_call"
 
 
 class WholeAnswer:
@@ -280,8 +301,24 @@ def _without_private(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-def translated(name: str, error: Exception) -> UpstreamError:
-    """Any exception that came out of litellm as one of ours; `name` is the deployment's."""
+def check_tools(name: str, tools: Any) -> None:
+    """Raises UpstreamRejected for a tool that is no function, of which litellm would make something of its own."""
+    for index, tool in enumerate(tools if isinstance(tools, list) else ()):
+        kind = tool.get("type") if isinstance(tool, dict) else None
+        if kind != "function":
+            raise _rejected(f"{name} takes tools of type 'function' only, not {kind!r}", f"tools[{index}].type")
+        function = tool.get("function")
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise _rejected("a tool of type 'function' needs a function with a name", f"tools[{index}].function")
+
+
+def translated(name: str, error: Exception, *, sent: bool = True) -> UpstreamError:
+    """Any exception that came out of litellm as one of ours; `name` is the deployment's.
+
+    Where nothing was `sent`, what litellm stumbled over is the request.
+    """
+    if not sent and (mistake := _mistake(error)) is not None:
+        return _rejected(f"the request cannot be translated for {name}: {mistake}", None)
     original = getattr(error, "original_exception", None)
     if isinstance(original, Exception):  # a stream that broke off wraps its cause
         return translated(name, original)
@@ -290,6 +327,38 @@ def translated(name: str, error: Exception) -> UpstreamError:
         return UpstreamTimeout(f"{name} did not answer in time")
     headers = getattr(error, "litellm_response_headers", None) or {}
     return error_of_status(name, status, _error_body(error), headers.get("retry-after"))
+
+
+def _mistake(error: Exception) -> str | None:
+    """What was wrong with a request that was not sent; None where it is not the request's fault.
+
+    litellm wraps what it cannot name into an APIConnectionError of status 500, traceback and all.
+    """
+    wrapped = type(error).__name__ == "APIConnectionError"
+    chain = _causes(error)[1:] if wrapped else _causes(error)
+    if not chain or any(isinstance(cause, OSError | ImportError) for cause in chain):
+        return None
+    first = chain[0]
+    if type(first).__name__ in STATUS_OF_EXCEPTION or not (isinstance(first, MISTAKES) or type(first) is Exception):
+        return None
+    line = str(first).partition("\n")[0][:MAX_MISTAKE_CHARACTERS]
+    return f"{line} is missing" if isinstance(first, KeyError) else line or type(first).__name__
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The exception, what it was raised for, and so on."""
+    found: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in found:
+        found.append(following)
+        following = following.__cause__ or following.__context__
+    return found
+
+
+def _rejected(message: str, param: str | None) -> UpstreamRejected:
+    """A fault that no provider saw, in the words that one would have used."""
+    details = {"message": message, "type": "invalid_request_error", "param": param, "code": None}
+    return UpstreamRejected(message, status=400, body=orjson.dumps({"error": details}))
 
 
 def _status(error: Exception) -> int:

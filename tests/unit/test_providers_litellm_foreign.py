@@ -119,3 +119,61 @@ async def test_a_refusal_keeps_the_providers_words(anthropic: tuple[Anthropic, L
         "param": None,
         "code": None,
     }
+
+
+def called(arguments: str) -> list[dict[str, Any]]:
+    """A conversation in which a tool was called with `arguments`."""
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    return [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "a", "content": "x"},
+    ]
+
+
+FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+MISTAKES: list[tuple[str, dict[str, Any], str]] = [
+    ("broken arguments", {"messages": called("{broken"), "tools": [FUNCTION]}, "Failed to parse tool call arguments"),
+    ("no function", {"tools": [{"type": "function"}]}, "needs a function with a name"),
+    ("no name", {"tools": [{"type": "function", "function": {}}]}, "needs a function with a name"),
+    ("no json_schema", {"response_format": {"type": "json_schema"}}, "'json_schema' is missing"),
+    ("no schema", {"response_format": {"type": "json_schema", "json_schema": {}}}, "'schema' is missing"),
+    ("mcp", {"tools": [FUNCTION, {"type": "mcp", "server_url": "http://127.0.0.1:9"}]}, "not 'mcp'"),
+    ("computer", {"tools": [{"type": "computer_20250124", "name": "computer"}]}, "not 'computer_20250124'"),
+    ("no type", {"tools": [{"function": {"name": "f"}}]}, "not None"),
+    ("no tool", {"tools": ["f"]}, "not None"),
+    ("tool choice", {"tools": [FUNCTION], "tool_choice": {"type": "odd"}}, "Invalid tool choice"),
+    ("content", {"messages": [{"role": "user", "content": 5}]}, "'int' object is not iterable"),
+    ("role", {"messages": [{"role": "odd", "content": "x"}]}, "Invalid Message"),
+]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("fields", "words"), [case[1:] for case in MISTAKES], ids=[case[0] for case in MISTAKES])
+async def test_a_callers_mistake_is_told_to_the_caller(
+    anthropic: tuple[Anthropic, LiteLLMProvider], fields: dict[str, Any], words: str, stream: bool
+) -> None:
+    server, provider = anthropic
+    with pytest.raises(UpstreamRejected) as caught:
+        await provider.open(request(**fields), stream=stream)
+    error = orjson.loads(caught.value.body)["error"]
+    assert (caught.value.status, caught.value.retryable, server.bodies) == (400, False, [])
+    assert words in error["message"]
+    assert "Traceback" not in error["message"] + str(caught.value)
+
+
+async def test_a_function_is_offered_as_a_tool(anthropic: tuple[Anthropic, LiteLLMProvider]) -> None:
+    server, provider = anthropic
+    await provider.open(request(tools=[FUNCTION], messages=called('{"x": 1}')), stream=False)
+    assert [tool["name"] for tool in server.bodies[0]["tools"]] == ["f"]
+    assert server.bodies[0]["messages"][1]["content"][0]["input"] == {"x": 1}
+
+
+@pytest.mark.parametrize("said", [{"odd": 1}, {"content": [{"text": "x"}]}])
+async def test_an_answer_that_cannot_be_read_is_not_the_callers_fault(
+    anthropic: tuple[Anthropic, LiteLLMProvider], said: dict[str, Any]
+) -> None:
+    server, provider = anthropic
+    server.refusal = (200, said)
+    with pytest.raises(UpstreamUnavailable):
+        await provider.open(request(), stream=False)

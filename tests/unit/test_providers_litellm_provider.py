@@ -13,7 +13,13 @@ import orjson
 import pytest
 from aiohttp import web
 
-from router.errors import UpstreamRateLimited, UpstreamRejected, UpstreamTimeout, UpstreamUnavailable
+from router.errors import (
+    UpstreamContextExceeded,
+    UpstreamRateLimited,
+    UpstreamRejected,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
 from router.providers import litellm_provider
 from router.providers.litellm_provider import LiteLLMEndpoint, LiteLLMProvider, StreamedAnswer, translated
 
@@ -235,8 +241,9 @@ async def test_nobody_listening_is_unavailable() -> None:
 
 async def test_an_unknown_provider_is_our_fault_not_the_callers() -> None:
     provider = LiteLLMProvider(LiteLLMEndpoint("odd", "sk-test"))
-    with pytest.raises(UpstreamUnavailable):
+    with pytest.raises(UpstreamUnavailable) as caught:
         await provider.open(request("nonsense/ok"), stream=False)
+    assert not caught.value.retryable
 
 
 def test_a_stranger_becomes_unavailable() -> None:
@@ -245,10 +252,29 @@ def test_a_stranger_becomes_unavailable() -> None:
     assert "sk-secret" not in str(error)
 
 
+@pytest.mark.parametrize("cause", [ModuleNotFoundError("mcp"), ConnectionError("x"), ZeroDivisionError("x")])
+def test_what_fails_before_sending_for_reasons_of_ours_is_unavailable(cause: Exception) -> None:
+    raised = ValueError("while preparing")
+    raised.__cause__ = cause
+    litellm = litellm_provider.load_litellm()
+    wrapped = litellm.APIConnectionError("x", "anthropic", "claude-3")
+    wrapped.__cause__ = cause
+    assert type(translated("claude", wrapped, sent=False)) is UpstreamUnavailable
+    if not isinstance(cause, ZeroDivisionError):
+        assert type(translated("claude", raised, sent=False)) is UpstreamUnavailable
+
+
+def test_a_mistake_is_quoted_in_one_short_line() -> None:
+    error = translated("claude", ValueError("no such thing " + "x" * 1_000 + "\nTraceback"), sent=False)
+    assert isinstance(error, UpstreamRejected)
+    assert len(error.message) < 400
+    assert "Traceback" not in error.message
+
+
 def test_a_prompt_that_is_too_long_keeps_its_code() -> None:
     litellm = litellm_provider.load_litellm()
     error = translated("claude", litellm.ContextWindowExceededError("too long", "claude-3", "anthropic"))
-    assert isinstance(error, UpstreamRejected)
+    assert isinstance(error, UpstreamContextExceeded)
     assert orjson.loads(error.body)["error"]["code"] == "context_length_exceeded"
 
 

@@ -152,6 +152,14 @@ STOP_WORDS = frozenset(
     )
 )
 
+# Chinese is written without spaces: a clause is quoted whole, but for the words of asking around it, or not at all.
+CLAUSE = re.compile(r"[\u4e00-\u9fff]+")
+ASKING_ZH = re.compile(
+    r"^(?:请问|请(?![假客教求示])|帮我|给我|用一句话|解释一下|解释(?!器)|说明一下|说明(?!书)|介绍一下|介绍(?!信)"
+    r"|什么是|什么叫|为什么|为何|如何|怎么样?|怎样)+|(?:是什么|怎么样|吗|呢)$"
+)
+LONGEST_CLAUSE = 16
+
 
 def language_of(text: str) -> Language:
     """Chinese where Chinese characters outnumber Latin words by half, else English."""
@@ -168,8 +176,9 @@ def kind_of(question: str) -> Kind:
 def topic_of(question: str, language: Language, rng: random.Random) -> str:
     """A word or two of the question, so that the answer seems to be about it."""
     if language == "zh":
-        spans = re.findall(r"[\u4e00-\u9fff]{2,8}", question)
-        return f"“{rng.choice(spans)}”" if spans else "这个问题"
+        clauses = [ASKING_ZH.sub("", clause) for clause in CLAUSE.findall(question)]
+        fitting = [clause for clause in clauses if 2 <= len(clause) <= LONGEST_CLAUSE]
+        return f"“{rng.choice(fitting)}”" if fitting else "这个问题"
     words = [word for word in re.findall(r"[A-Za-z][A-Za-z-]{3,}", question) if word.lower() not in STOP_WORDS]
     return f'"{rng.choice(words)}"' if words else "this question"
 

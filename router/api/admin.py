@@ -5,12 +5,12 @@ All of it is synchronous and runs in the thread pool: it reads SQL and Redis, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import cache
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import redis
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
@@ -70,13 +70,20 @@ class NewBudget(_Body):
     timezone: str = "UTC"
 
 
+RequireAdmin = Callable[[Request], Awaitable[object]]
+
+
 class _AdminRoute(APIRoute):
-    """The border where the stores' errors become those of the API."""
+    """The border where callers are let in, and where the stores' errors become those of the API."""
+
+    require_admin: ClassVar[RequireAdmin]
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def translated(request: Request) -> Response:
+            # Not as a dependency: FastAPI reads and parses the body before it asks those.
+            await type(self).require_admin(request)
             try:
                 return await handle(request)
             except UnknownEntryError as error:
@@ -89,11 +96,10 @@ class _AdminRoute(APIRoute):
         return translated
 
 
-def admin_router(services: AdminSource, require_admin: Callable[..., Any]) -> APIRouter:
-    """The routes. `require_admin` is a dependency that raises unless the caller holds an admin key."""
-    router = APIRouter(
-        prefix="/admin/v1", tags=["admin"], dependencies=[Depends(require_admin)], route_class=_AdminRoute
-    )
+def admin_router(services: AdminSource, require_admin: RequireAdmin) -> APIRouter:
+    """The routes. `require_admin` raises unless the caller holds an admin key; it is asked before a body is read."""
+    route_class = type("_LockedRoute", (_AdminRoute,), {"require_admin": staticmethod(require_admin)})
+    router = APIRouter(prefix="/admin/v1", tags=["admin"], route_class=route_class)
     _add_teams(router, services)
     _add_keys(router, services)
     _add_reports(router, services)
@@ -125,13 +131,14 @@ def _add_teams(router: APIRouter, stores: AdminStores) -> None:
         return _put_budget(stores, "team", team_id, body)
 
 
-def _add_keys(router: APIRouter, stores: AdminStores) -> None:
+def _add_keys(router: APIRouter, stores: AdminSource) -> None:
     @router.get("/keys")
     def list_keys(team: str | None = None) -> dict[str, Any]:
         return {"keys": [_key(key) for key in stores.directory.list_keys(team)]}
 
     @router.post("/keys", status_code=201)
     def create_key(body: NewKey, response: Response) -> dict[str, Any]:
+        stores.config.check_model_names(body.allowed_models or ())
         return _secret(response, *stores.directory.create_key(body.team_id, body.name, body.role, body.allowed_models))
 
     @router.post("/keys/{key_id}/revoke")

@@ -26,6 +26,9 @@ BASIS = (
     "another length. A repeat from the cache counts what its first answer would have cost."
 )
 
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime(9999, 1, 1, tzinfo=UTC)
+
 
 @dataclass(frozen=True, slots=True)
 class SavingsLine:
@@ -162,8 +165,8 @@ def _in_order(lines: tuple[SavingsLine, ...], order: tuple[str, ...]) -> tuple[S
 def report_span(from_text: str | None, to_text: str | None, now: datetime) -> tuple[int, int]:
     """The Unix milliseconds [from, to) that a report covers; by default this month until now, in UTC.
 
-    Takes ISO dates (midnight UTC) and date-times (UTC unless they name an offset). Raises ValueError
-    with a sentence for whoever typed them.
+    Takes ISO dates (midnight UTC) and date-times (UTC unless they name an offset) that lie between
+    1970-01-01 and the end of 9998 in UTC. Raises ValueError with a sentence for whoever typed them.
     """
     month = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     from_ms = _instant_ms("from", from_text) if from_text else _ms(month)
@@ -178,7 +181,11 @@ def _instant_ms(which: str, text: str) -> int:
         instant = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"{which!r} is {text!r}; write a date such as 2026-11-01, or 2026-11-01T08:00+08:00") from None
-    return _ms(instant if instant.tzinfo else instant.replace(tzinfo=UTC))
+    instant = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    # Past these, an instant may have no date in UTC, or one that a report cannot print.
+    if not EARLIEST <= instant < LATEST:
+        raise ValueError(f"{which!r} is {text!r}; allowed is 1970-01-01 to 9998-12-31, in UTC")
+    return _ms(instant)
 
 
 def _ms(instant: datetime) -> int:

@@ -109,6 +109,28 @@ def test_keys_from_birth_to_end(client: TestClient, services: AdminServices) -> 
     assert client.post("/admin/v1/keys/key_x/revoke").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("models", "status"),
+    [(["auto", "large"], 201), (["auto", "gpt-5", "mistral-7b"], 400), ([], 400)],
+)
+def test_a_key_is_for_models_that_there_are(
+    client: TestClient, services: AdminServices, models: list[str], status: int
+) -> None:
+    services.directory.create_team("support")
+    made = client.post("/admin/v1/keys", json={"team_id": "support", "name": "chat", "allowed_models": models})
+    assert made.status_code == status
+    if len(models) > 2:
+        expected = "there is no model 'gpt-5', 'mistral-7b'; configured are: auto, large, small"
+        assert (made.json()["message"], services.directory.list_keys()) == (expected, ())
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_no_body_is_read_for_who_is_no_admin(client: TestClient, method: str, path: str) -> None:
+    other = {"authorization": "Bearer other", "content-type": "application/json"}
+    answer = client.request(method, f"/admin/v1{path}", headers=other, content=b"{")
+    assert answer.status_code == 403
+
+
 def test_budgets(client: TestClient, services: AdminServices) -> None:
     services.directory.create_team("support")
     now_ms = int(SYSTEM_CLOCK.wall() * 1000)
@@ -147,7 +169,13 @@ def test_the_savings_report(client: TestClient, services: AdminServices) -> None
 
 
 @pytest.mark.parametrize(
-    ("query", "status"), [({"from": "yesterday"}, 400), ({"team": "sales"}, 404), ({"format": "pdf"}, 422)]
+    ("query", "status"),
+    [
+        ({"from": "yesterday"}, 400),
+        ({"to": "9999-12-31T23:59:59-23:59"}, 400),
+        ({"team": "sales"}, 404),
+        ({"format": "pdf"}, 422),
+    ],
 )
 def test_reports_that_cannot_be(client: TestClient, query: dict[str, str], status: int) -> None:
     assert client.get("/admin/v1/reports/savings", params=query).status_code == status

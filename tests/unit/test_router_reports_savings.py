@@ -172,7 +172,14 @@ def test_spans(from_text: str | None, to_text: str | None, expected: tuple[int, 
 
 @pytest.mark.parametrize(
     ("from_text", "to_text", "message"),
-    [("yesterday", None, "'from' is 'yesterday'"), (None, "2026-13-01", "'to' is"), ("2026-12-01", None, "earlier")],
+    [
+        ("yesterday", None, "'from' is 'yesterday'"),
+        (None, "2026-13-01", "'to' is"),
+        ("2026-12-01", None, "earlier"),
+        (None, "9999-12-31T23:59:59-23:59", "allowed is 1970-01-01 to 9998-12-31"),
+        (None, "9999-12-31T23:59:59", "'to' is .* allowed is"),
+        ("0001-01-01T00:00+23:59", None, "'from' is .* allowed is"),
+    ],
 )
 def test_spans_that_are_none(from_text: str | None, to_text: str | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):

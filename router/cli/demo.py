@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 TRAFFIC = Path("demo") / "traffic.jsonl"
 BUDGETS_USD: Mapping[str, str] = {"support": "5", "engineering": "10"}
 SHORT_OF_MONEY = "research"
-# Less than half of what its hard questions cost, so that it runs out partway however long the traffic is.
-SHORT_USD_PER_REQUEST = Decimal("0.009")
+# A tenth of what its hard questions cost: the moderate model is so cheap that with more it would hardly run out.
+SHORT_USD_PER_REQUEST = Decimal("0.0015")
 SETTLED_S = 15.0
 POLL_S = 0.2
 ADMIN_TIMEOUT_S = 10.0

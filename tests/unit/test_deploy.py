@@ -9,6 +9,7 @@ import yaml
 
 from router.config import Config, load_config
 from router.prices import load_prices
+from router.providers.simulated_personas import persona_of
 from router.stores.sql_engine import create_ledger_engine
 from router.telemetry import Gauges, Telemetry
 
@@ -31,6 +32,23 @@ def test_the_containers_configuration_loads_and_has_prices() -> None:
     assert [prices.model(name).name for name in (config.baseline, *(item.price for item in config.deployments))]
     assert config.server.host == "0.0.0.0"
     assert config.simulate == "never"
+
+
+def test_the_container_serves_what_the_example_serves() -> None:
+    """Under the same names and at the same prices: a ledger or a key moves from one to the other."""
+    assert container_config().deployments == load_config(ROOT / "configs" / "parsimony.yaml").deployments
+
+
+def test_no_model_that_follows_a_name_is_booked_at_the_price_of_its_first_bearer() -> None:
+    """`mistral-medium` is the price of the model of December 2023, `-latest` is the newest."""
+    for config in (container_config(), load_config(ROOT / "configs" / "parsimony.yaml")):
+        prices = {deployment.model: deployment.price for deployment in config.deployments}
+        assert prices["mistral-medium-latest"] == "mistral-medium-3"
+
+
+def test_every_price_in_use_has_a_persona_that_simulates_it() -> None:
+    families = {deployment.price: persona_of(deployment.price).family for deployment in container_config().deployments}
+    assert families == {"mistral-7b": "mistral-7b", "mistral-medium-3": "mistral-medium", "gpt-4": "gpt-4"}
 
 
 def test_the_configuration_reaches_the_services_of_the_compose_file() -> None:

@@ -329,10 +329,10 @@ def test_what_no_candidate_can_do_is_bad(client: openai.OpenAI) -> None:
 
 
 def test_the_providers_own_rejection_goes_through(client: openai.OpenAI, upstream: Upstream) -> None:
-    upstream.default = status(400, "too long, says the provider", code="context_length_exceeded", param="messages")
-    with pytest.raises(openai.BadRequestError, match="too long, says the provider") as caught:
+    upstream.default = status(400, "no such voice, says the provider", code="invalid_value", param="messages")
+    with pytest.raises(openai.BadRequestError, match="no such voice, says the provider") as caught:
         client.chat.completions.create(model="auto", messages=asking())
-    assert (caught.value.code, len(upstream.received)) == ("context_length_exceeded", 1)
+    assert (caught.value.code, len(upstream.received)) == ("invalid_value", 1)
 
 
 def test_a_large_body_is_refused(client: openai.OpenAI) -> None:

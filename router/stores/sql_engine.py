@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
 from sqlalchemy import Connection, Engine, create_engine, event, exc, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import StaticPool
 
 from router.errors import ConfigError, StoreUnavailable
+
+logger = logging.getLogger(__name__)
 
 HEAD = "0001"
 """The newest migration. Kept here so that a start with nothing to migrate need not import Alembic."""
@@ -119,15 +124,24 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def _translated(engine: Engine) -> Iterator[None]:
-    """The border where SQLAlchemy's errors end. The message leaves out SQL, parameters and the URL's password."""
+    """The border where SQLAlchemy's errors end. Callers see no more than that; the log says which database and why."""
     try:
         yield
     except (exc.IntegrityError, exc.DataError):
         raise
     except (exc.DBAPIError, exc.TimeoutError) as error:
         cause = getattr(error, "orig", None) or error
-        name = engine.url.render_as_string(hide_password=True)
-        raise StoreUnavailable(f"the database {name} cannot be used: {' '.join(str(cause).split())}") from error
+        name, why = engine.url.render_as_string(hide_password=True), " ".join(str(cause).split())
+        logger.error("%s", _masked(f"the database {name} cannot be used: {why}", engine.url))
+        raise StoreUnavailable("the database cannot be used") from error
+
+
+def _masked(message: str, url: URL) -> str:
+    """`message` without the passwords of `url`, which may stand in its query, too."""
+    in_query = (values for name, values in url.normalized_query.items() if "password" in name.lower())
+    for secret in filter(None, [str(url.password or ""), *chain.from_iterable(in_query)]):
+        message = message.replace(quote_plus(secret), "***").replace(secret, "***")
+    return message
 
 
 def current_revision(connection: Connection) -> str | None:

@@ -48,10 +48,22 @@ def test_other_urls_are_refused_without_repeating_the_password(url: str) -> None
     assert "geheim" not in str(raised.value)
 
 
-def test_a_folder_that_cannot_be_used_is_unavailable(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_used_is_unavailable(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "ledger.sqlite").mkdir()
-    with pytest.raises(StoreUnavailable, match="unable to open"):
+    with pytest.raises(StoreUnavailable, match=r"^the database cannot be used$"):
         migrate(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    assert f"{tmp_path / 'ledger.sqlite'} cannot be used: unable to open" in caplog.text
+
+
+@pytest.mark.parametrize("where", ["u:ge%20heim@127.0.0.1:9/db", "u@127.0.0.1:9/db?password=ge+heim&sslpassword=ge"])
+def test_callers_learn_nothing_of_the_database_and_the_log_no_password(
+    caplog: pytest.LogCaptureFixture, where: str
+) -> None:
+    with pytest.raises(StoreUnavailable) as raised:
+        migrate(f"postgresql://{where}")
+    assert str(raised.value) == "the database cannot be used"
+    assert "127.0.0.1" in caplog.text
+    assert not any(secret in caplog.text for secret in ("ge heim", "ge+heim", "ge%20heim"))
 
 
 def test_a_start_with_nothing_to_migrate_does_without_alembic(tmp_path: Path) -> None:

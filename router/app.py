@@ -11,16 +11,19 @@ from sqlalchemy import text
 from starlette.exceptions import HTTPException
 
 from router.api.admin import admin_router
-from router.api.asgi import Receive, Scope, Send, chat_completions, send_error
+from router.api.asgi import Receive, Scope, Send, bounded, chat_completions, send_error
 from router.api.health import health_router
 from router.api.models import models_router
 from router.errors import AdminRequired, InvalidRequest, MethodNotAllowed, ParsimonyError
 from router.openai.errors import error_body, error_headers
 from router.services import Services
 from router.stores.base import Principal
+from router.stores.sql_engine import reading
 from router.version import parsimony_version
 
 HOT_PATH = "/v1/chat/completions"
+REST_BODY_BYTES = 65_536
+"""The largest body of any other request."""
 
 
 class Application:
@@ -38,6 +41,8 @@ class Application:
             else:
                 await send_error(send, MethodNotAllowed(f"Use POST for {HOT_PATH}; found {scope['method']}."))
             return
+        if scope["type"] == "http":
+            receive = bounded(receive, REST_BODY_BYTES)
         await self.rest(scope, receive, send)  # type: ignore[arg-type]  # Starlette spells the same types otherwise
 
 
@@ -59,11 +64,13 @@ def _rest(services: Services) -> FastAPI:
         return principal
 
     def ping_sql() -> None:
-        with services.admin.engine.connect() as connection:
+        with reading(services.admin.engine) as connection:
             connection.execute(text("SELECT 1"))
 
     app.include_router(models_router(services.models, authenticated))
-    app.include_router(health_router(services.admission, services.dispatcher, ping_sql, services.telemetry))
+    app.include_router(
+        health_router(services.admission, services.dispatcher, ping_sql, services.telemetry, require_admin)
+    )
     app.include_router(admin_router(services.admin, require_admin))
     app.add_exception_handler(ParsimonyError, _render)
     app.add_exception_handler(HTTPException, _render_http)
@@ -82,6 +89,8 @@ async def _render_fault(request: Request, _: Exception) -> Response:
 
 
 async def _render_http(request: Request, error: Any) -> Response:
+    if isinstance(error.__cause__, ParsimonyError):  # raised while FastAPI was reading the body
+        return await _render(request, error.__cause__)
     problem = InvalidRequest(f"{error.detail}: {request.method} {request.url.path}")
     problem.status = error.status_code
     return await _render(request, problem)

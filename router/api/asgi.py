@@ -130,7 +130,40 @@ async def read_body(receive: Receive, limit_bytes: int) -> bytes:
         async with asyncio.timeout(BODY_SECONDS):
             return await _collect(message, receive, limit_bytes)
     except TimeoutError:
-        raise RequestTooSlow(f"The body was not complete after {BODY_SECONDS:g} s.") from None
+        raise _too_slow() from None
+
+
+def bounded(receive: Receive, limit_bytes: int) -> Receive:
+    """`receive`, raising RequestTooLarge and RequestTooSlow while the body comes; for who collects it himself."""
+    size = 0
+    is_whole = False
+    deadline_s: float | None = None
+
+    async def receive_bounded() -> dict[str, Any]:
+        nonlocal size, is_whole, deadline_s
+        if is_whole:
+            return await receive()
+        deadline_s = deadline_s or asyncio.get_running_loop().time() + BODY_SECONDS
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                message = await receive()
+        except TimeoutError:
+            raise _too_slow() from None
+        size += len(message.get("body", b""))
+        if size > limit_bytes:
+            raise _too_large(limit_bytes)
+        is_whole = not message.get("more_body")
+        return message
+
+    return receive_bounded
+
+
+def _too_large(limit_bytes: int) -> RequestTooLarge:
+    return RequestTooLarge(f"The body has more than the {limit_bytes} bytes that are allowed.")
+
+
+def _too_slow() -> RequestTooSlow:
+    return RequestTooSlow(f"The body was not complete after {BODY_SECONDS:g} s.")
 
 
 async def _collect(message: dict[str, Any], receive: Receive, limit_bytes: int) -> bytes:
@@ -142,7 +175,7 @@ async def _collect(message: dict[str, Any], receive: Receive, limit_bytes: int) 
         part = message.get("body", b"")
         size += len(part)
         if size > limit_bytes:
-            raise RequestTooLarge(f"The body has more than the {limit_bytes} bytes that are allowed.")
+            raise _too_large(limit_bytes)
         parts.append(part)
         if not message.get("more_body"):
             return b"".join(parts)

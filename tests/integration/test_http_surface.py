@@ -14,6 +14,7 @@ import httpx
 import pytest
 import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import Engine
 
 from router.app import create_app
 from router.bootstrap import open_services
@@ -137,6 +138,35 @@ async def test_a_body_that_is_too_large_is_refused_however_it_comes(surface: Sur
     assert (await surface.http.get("/health/live")).status_code == 200
 
 
+async def test_an_admins_body_is_bounded_and_nobody_elses_is_read(surface: Surface) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(80):
+            yield b" " * 1_000
+
+    admin, other = surface.key(role="admin"), surface.key()
+    for content in (b" " * 70_000, chunks()):
+        refused = await surface.error("POST", "/admin/v1/teams", content=content, headers=admin)
+        assert refused[:2] == (413, "request_too_large")
+    small = {"headers": other, "content": b"{"}
+    assert (await surface.error("POST", "/admin/v1/teams", **small))[:2] == (403, "admin_required")
+    assert (await surface.error("POST", "/admin/v1/teams", content=b"{"))[:2] == (401, "invalid_api_key")
+
+
+@pytest.mark.parametrize("body", [b"", b"{"])
+async def test_a_body_that_does_not_come_is_not_waited_for(
+    surface: Surface, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    monkeypatch.setattr("router.api.asgi.BODY_SECONDS", 0.1)
+    reader, writer = await asyncio.open_connection(*surface.address)
+    key = surface.key(role="admin")["authorization"].encode()
+    writer.write(b"POST /admin/v1/teams HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\n" % key)
+    writer.write(b"Content-Length: 100\r\n\r\n" + body)
+    async with asyncio.timeout(5):
+        assert b" 408 " in await reader.readline()
+        assert b'"request_too_slow"' in await reader.readuntil(b"}}")
+    writer.close()
+
+
 async def test_a_chunked_body_is_read_to_its_end(surface: Surface) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for at in range(0, 60, 7):
@@ -200,6 +230,40 @@ async def test_it_is_not_ready_without_redis_and_alive_all_the_same(surface: Sur
     async with asyncio.timeout(5):
         while (await surface.http.get("/health/ready")).status_code != 200:
             await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("host", ["203.0.113.9", "2001:db8::1", "testclient", "::ffff:8.8.8.8", "172.32.0.1"])
+async def test_metrics_from_afar_take_an_admin_key(surface: Surface, host: str) -> None:
+    transport = httpx.ASGITransport(create_app(surface.services), client=(host, 1))  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=transport, base_url="http://here") as http:
+        forged = {"x-forwarded-for": "127.0.0.1"}
+        assert (await http.get("/metrics", headers=forged)).status_code == 401
+        assert (await http.get("/metrics", headers=surface.key())).status_code == 403
+        assert (await http.get("/metrics", headers=surface.key(role="admin"))).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "10.1.2.3", "172.16.0.1", "::ffff:192.168.0.1", "fe80::1%eth0"])
+async def test_metrics_from_nearby_take_none(surface: Surface, host: str) -> None:
+    transport = httpx.ASGITransport(create_app(surface.services), client=(host, 1))  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=transport, base_url="http://here") as http:
+        assert (await http.get("/metrics")).status_code == 200
+
+
+def _ruin(engine: Engine) -> None:
+    """A folder in the place of the database file."""
+    engine.dispose()
+    path = Path(engine.url.database or "")
+    for file in path.parent.glob(path.name + "*"):
+        file.unlink()
+    path.mkdir()
+
+
+async def test_a_database_that_is_gone_is_not_described(surface: Surface) -> None:
+    _ruin(surface.services.admin.engine)
+    answer = await surface.http.get("/health/ready")
+    assert (answer.status_code, answer.json()["checks"]["sql"]) == (503, "cannot be used")
+    error = await surface.error("POST", "/v1/chat/completions", json=ASK, headers={"authorization": "Bearer x"})
+    assert error == (503, "store_unavailable", "the database cannot be used")
 
 
 async def test_metrics_are_what_prometheus_reads(surface: Surface) -> None:

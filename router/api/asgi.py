@@ -24,7 +24,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 WATCH_AFTER_SECONDS = 0.1
 BODY_SECONDS = 60.0
-"""From the first piece of a body to its last."""
+"""From a request's head to its body's last piece."""
 
 
 class ClientGone(Exception):
@@ -34,13 +34,14 @@ class ClientGone(Exception):
 class AsgiReply:
     """`Reply` over ASGI: the head leaves with the first bytes, with their length where they are all."""
 
-    __slots__ = ("_head", "_send", "gone", "keep_going", "started")
+    __slots__ = ("_head", "_send", "gone", "keep_going", "started", "too_slow")
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._head: tuple[int, Headers] | None = None
         self.started = False
         self.gone = False
+        self.too_slow = False
         self.keep_going: Callable[[], bool] | None = None
 
     async def start(self, status: int, headers: Headers) -> None:
@@ -67,9 +68,10 @@ async def chat_completions(
     try:
         authorization, cache_control = _heard(scope["headers"])
         principal = await pipeline.authenticate(authorization)
-        incoming = _incoming(await read_body(receive, max_body_bytes), cache_control)
         watch = _Watch(receive, reply)
         try:
+            incoming = _incoming(await read_body(receive, max_body_bytes), cache_control)
+            watch.body_came()
             await pipeline.answer(principal, incoming, reply)
         finally:
             watch.stop()
@@ -78,7 +80,9 @@ async def chat_completions(
     except ParsimonyError as error:
         await send_error(send, error, reply)
     except asyncio.CancelledError:
-        if not reply.gone:  # the server is stopping: the client is still there
+        if reply.too_slow:
+            await send_error(send, _too_slow(), reply)
+        elif not reply.gone:  # the server is stopping: the client is still there
             await send_error(send, ShuttingDown("The server is shutting down.", retry_after_s=1), reply)
             raise
     except Exception:  # the border to the client: whatever went wrong, it gets an answer
@@ -87,20 +91,28 @@ async def chat_completions(
 
 
 class _Watch:
-    """Notices when the client leaves; then cancels the request, unless somebody else wants its answer.
+    """Cancels the request when its body takes too long, or when the client leaves and nobody else wants its answer.
 
-    It begins to look after WATCH_AFTER_SECONDS: a task for every short request would cost more than
-    it saves.
+    It begins to look after WATCH_AFTER_SECONDS: a task, or a timer for the body, would cost every short
+    request more than it saves.
     """
 
-    __slots__ = ("_receive", "_reply", "_request", "_task", "_timer")
+    __slots__ = ("_has_begun", "_is_reading", "_receive", "_reply", "_request", "_task", "_timer")
 
     def __init__(self, receive: Receive, reply: AsgiReply) -> None:
         self._receive = receive
         self._reply = reply
         self._request = asyncio.current_task()
+        self._is_reading = True
+        self._has_begun = False
         self._task: asyncio.Task[None] | None = None
         self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_SECONDS, self._begin)
+
+    def body_came(self) -> None:
+        self._is_reading = False
+        if self._has_begun:
+            self._timer.cancel()
+            self._begin()
 
     def stop(self) -> None:
         self._timer.cancel()
@@ -108,7 +120,16 @@ class _Watch:
             self._task.cancel()
 
     def _begin(self) -> None:
+        if self._is_reading:
+            self._has_begun = True
+            self._timer = asyncio.get_running_loop().call_later(BODY_SECONDS - WATCH_AFTER_SECONDS, self._give_up)
+            return
         self._task = asyncio.ensure_future(self._look())
+
+    def _give_up(self) -> None:
+        self._reply.too_slow = True
+        if self._request is not None:
+            self._request.cancel()
 
     async def _look(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -120,17 +141,13 @@ class _Watch:
 
 
 async def read_body(receive: Receive, limit_bytes: int) -> bytes:
-    """Raises RequestTooLarge, RequestTooSlow and ClientGone."""
+    """Raises RequestTooLarge and ClientGone."""
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
         body: bytes = message.get("body", b"")
         if len(body) <= limit_bytes:
             return body
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            return await _collect(message, receive, limit_bytes)
-    except TimeoutError:
-        raise _too_slow() from None
+    return await _collect(message, receive, limit_bytes)
 
 
 def bounded(receive: Receive, limit_bytes: int) -> Receive:

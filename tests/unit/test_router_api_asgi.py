@@ -184,6 +184,41 @@ async def test_a_client_that_leaves_before_its_body_is_whole_is_not_answered(ben
     assert (wire.sent, bench.store.asked) == ([], [])
 
 
+@pytest.mark.parametrize("parts", [[], [part(BODY[:10], more=True)]])
+async def test_a_body_that_does_not_come_is_not_waited_for(
+    bench: PipelineBench, monkeypatch: pytest.MonkeyPatch, parts: list[dict[str, Any]]
+) -> None:
+    monkeypatch.setattr("router.api.asgi.BODY_SECONDS", WATCH_AFTER_SECONDS + 0.05)
+    async with asyncio.timeout(5):
+        assert await error_of(bench, Wire(*parts)) == (408, "request_too_slow")
+    assert bench.store.asked == []
+
+
+async def test_after_a_slow_body_a_client_that_leaves_is_noticed_and_a_slow_answer_is_not_cut(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("router.api.asgi.BODY_SECONDS", WATCH_AFTER_SECONDS + 0.2)
+    bench = PipelineBench({"small": ScriptedProvider(Hangs)})
+    wire = Wire(part(BODY[:10], more=True))
+    receive, late = wire.receive, [part(BODY[10:])]
+
+    async def slow_receive() -> dict[str, Any]:
+        if wire.unread or not late:
+            return await receive()
+        await asyncio.sleep(WATCH_AFTER_SECONDS + 0.05)
+        return late.pop()
+
+    monkeypatch.setattr(wire, "receive", slow_receive)
+    task = exchange(bench, wire)
+    await asyncio.sleep(2 * WATCH_AFTER_SECONDS + 0.4)
+    assert not task.done()
+    wire.hang_up()
+    async with asyncio.timeout(5):
+        await task
+    assert (wire.sent, bench.record()["status"]) == ([], "cancelled")
+    bench.check_books()
+
+
 async def test_a_client_that_leaves_in_mid_stream_ends_the_call() -> None:
     bench = PipelineBench({"small": ScriptedProvider([*stream_of("Hel")[:1], Hangs])})
     wire = Wire(part(STREAM))

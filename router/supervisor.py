@@ -116,7 +116,7 @@ class Supervisor:
             return
         if child.not_before_s == 0.0:
             assert child.process is not None
-            if child.process.returncode == UNUSABLE_CONFIG:
+            if child.process.returncode == UNUSABLE_CONFIG and not self._serving():
                 raise ConfigError(f"a {child.name} cannot use the configuration, as it says above")
             child.restarts = 0 if now_s - child.started_s > _SETTLED_SECONDS else child.restarts
             pause_s = _RESTART_SECONDS[min(child.restarts, len(_RESTART_SECONDS) - 1)]
@@ -126,6 +126,10 @@ class Supervisor:
             return
         child.not_before_s = 0.0
         child.start()
+
+    def _serving(self) -> bool:
+        """Whether a worker runs: a file that was broken since must not end those that serve."""
+        return any(child.running for child in self._children if child.name == "worker")
 
     def _end(self, name: str, timeout_s: float) -> None:
         children = [child for child in self._children if child.name == name and child.running]

@@ -106,15 +106,36 @@ def test_what_dies_is_started_again_and_the_rest_left_alone(sleepers: Supervisor
 
 
 def test_what_cannot_use_the_configuration_ends_everything(sleepers: Supervisor) -> None:
-    child = next(child for child in sleepers._children if child.name == "worker")
-    child.command = [sys.executable, "-c", f"raise SystemExit({UNUSABLE_CONFIG})"]
+    for child in sleepers._children:
+        if child.name == "worker":
+            child.command = [sys.executable, "-c", f"raise SystemExit({UNUSABLE_CONFIG})"]
     sleepers.start()
+    sleepers.start_writer()
     try:
         with pytest.raises(ConfigError, match="a worker cannot use the configuration"):
             sleepers.watch(threading.Event())
     finally:
         sleepers.stop()
     assert set(states(sleepers).values()) == {False}
+
+
+def test_a_file_broken_since_does_not_end_the_workers_that_serve(sleepers: Supervisor) -> None:
+    broken, serving = [child for child in sleepers._children if child.name == "worker"]
+    broken.command = [sys.executable, "-c", f"raise SystemExit({UNUSABLE_CONFIG})"]
+    sleepers.start()
+    sleepers.start_writer()
+    stop = threading.Event()
+    watch = threading.Thread(target=sleepers.watch, args=(stop,))
+    watch.start()
+    try:
+        deadline_s = time.monotonic() + 10
+        while broken.restarts == 0 and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+        assert (broken.restarts > 0, serving.running, watch.is_alive()) == (True, True, True)
+    finally:
+        stop.set()
+        watch.join()
+        sleepers.stop()
 
 
 def test_a_process_that_does_not_stop_is_killed(

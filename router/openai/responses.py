@@ -27,6 +27,16 @@ _MOST_TOKENS = 2**31 - 1
 NOTHING_ANSWERED = AnswerFacts(None, None, "", "")
 
 
+def parse_completion(raw: bytes) -> dict[str, Any] | None:
+    """The chat.completion object; None for anything else, such as an error or a login page sent with 200."""
+    try:
+        completion = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+    is_one = isinstance(completion, dict) and isinstance(completion.get("choices"), list)
+    return completion if is_one else None
+
+
 def completion_facts(completion: dict[str, Any]) -> AnswerFacts:
     """Reads a chat.completion object; tolerates whatever a provider leaves out."""
     texts: list[str] = []

@@ -15,6 +15,15 @@ MAX_EVENT_BYTES = 4_194_304
 _BLANK_LINES = re.compile(rb"\n{3,}")
 
 
+_FIELDS = (b"data", b"event", b"id", b"retry", b":")
+
+
+def begins_like_events(data: bytes) -> bool:
+    """Whether the first bytes of an answer may be those of an event stream (WHATWG HTML, 9.2.5)."""
+    data = data.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
+    return any(data.startswith(name) or name.startswith(data) for name in _FIELDS)
+
+
 class EventTooLarge(Exception):
     """One event exceeds MAX_EVENT_BYTES: the peer speaks something else."""
 

@@ -21,6 +21,8 @@ from router.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from router.openai.responses import parse_completion
+from router.openai.sse import begins_like_events
 from router.pipeline.circuit import Circuit, State
 from router.providers.base import Answer, Provider
 
@@ -80,11 +82,13 @@ class Attempt:
 
 @dataclass(slots=True)
 class Call:
-    """An answer under way: its head has come, and its first bytes."""
+    """An answer under way: its head has come, and `first`: its first bytes, or all of what is no stream."""
 
     choice: Choice
     answer: Answer
-    first: bytes | None
+    first: bytes
+    completion: dict[str, Any] | None
+    """What `first` says, where it is all."""
     deadline_s: float
     attempts: list[Attempt] = field(default_factory=list)
 
@@ -152,7 +156,7 @@ class Dispatcher:
             record = Attempt(choice.deployment.name)
             attempts.append(record)
             try:
-                answer, first, deadline_s = await self._once(target, wire_body, stream)
+                return await self._once(choice, target, wire_body, stream, attempts)
             except UpstreamError as error:
                 record.error = str(error)
                 wait_s = self._retries.wait_s(attempt, error.retry_after_s, self._jitter())
@@ -160,19 +164,20 @@ class Dispatcher:
                     raise
                 await asyncio.sleep(wait_s)
                 attempt += 1
-            else:
-                return Call(choice, answer, first, deadline_s, attempts)
 
-    async def _once(self, target: Target, body: dict[str, Any], stream: bool) -> tuple[Answer, bytes | None, float]:
+    async def _once(
+        self, choice: Choice, target: Target, body: dict[str, Any], stream: bool, attempts: list[Attempt]
+    ) -> Call:
         circuit = target.circuit
         now_s = self._clock.monotonic()
         circuit.begin(now_s)
         deadline_s = now_s + target.timeouts.total_s
-        limit_s = target.timeouts.first_token_s if stream else target.timeouts.total_s
+        limits = target.timeouts
+        limit_s = min(limits.first_token_s, limits.total_s) if stream else limits.total_s
         try:
             async with asyncio.timeout(limit_s):
                 answer = await target.provider.open(body, stream=stream)
-                first = await _first(answer, stream)
+                first, completion = await _first(target.name, answer, stream)
         except TimeoutError:
             self._failed(target)
             raise UpstreamTimeout(f"{target.name} did not answer within {limit_s:g} s") from None
@@ -183,7 +188,7 @@ class Dispatcher:
             self._failed(target, error)
             raise
         circuit.succeeded()
-        return answer, first, deadline_s
+        return Call(choice, answer, first, completion, deadline_s, attempts)
 
     def _failed(self, target: Target, error: UpstreamError | None = None) -> None:
         """Counts a failure; says so when it opens the circuit, not each time."""
@@ -194,18 +199,24 @@ class Dispatcher:
             logger.warning("%s keeps failing; nothing is sent there for now: %s", target.name, error or "no answer")
 
 
-async def _first(answer: Answer, stream: bool) -> bytes | None:
+async def _first(name: str, answer: Answer, stream: bool) -> tuple[bytes, dict[str, Any] | None]:
+    """The first bytes of a stream, or a whole completion. What is neither is a failure like any other."""
     try:
         if not stream:
-            return await answer.read()
+            raw = await answer.read()
+            completion = parse_completion(raw)
+            if completion is None:
+                raise UpstreamUnavailable(f"{name} answered with something that is no completion")
+            return raw, completion
         first = await answer.next_chunk()
+        if first is None:
+            raise UpstreamUnavailable(f"{name} ended the stream before it began")
+        if not begins_like_events(first):
+            raise UpstreamUnavailable(f"{name} answered with something that is no event stream")
+        return first, None
     except BaseException:
         await answer.close()
         raise
-    if first is None:
-        await answer.close()
-        raise UpstreamUnavailable("the stream ended before it began")
-    return first
 
 
 def _wire_body(body: dict[str, Any], target: Target, stream: bool) -> dict[str, Any]:

@@ -7,8 +7,6 @@ import logging
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
-import orjson
-
 from classifiers.records import record
 from policies.routing import Reason
 from policies.spend import Status
@@ -69,14 +67,8 @@ class Responder:
         return await self._whole(accepted, call, reply, first_token_s)
 
     async def _whole(self, accepted: Accepted, call: Call, reply: Reply, first_token_s: float) -> Served:
-        raw = call.first or b""
-        try:
-            completion = orjson.loads(raw)
-            answer = completion_facts(completion)
-        except (orjson.JSONDecodeError, AttributeError):
-            error = UpstreamUnavailable(f"{call.choice.deployment.name} answered with something that is no completion")
-            outcome = Outcome("error", _reason(accepted, call), attempts=tuple(call.attempts), error_code=error.code)
-            return Served(outcome, error)
+        raw, completion = call.first, call.completion or {}
+        answer = completion_facts(completion)
         theirs = id_fragment(raw, completion.get("id"))
         body = raw.replace(theirs, our_id_fragment(accepted.request_id), 1) if theirs else raw
         outcome = await self._outcome("ok", accepted, call, answer, first_token_s)
@@ -119,7 +111,7 @@ class Responder:
     async def _relay(self, call: Call, relay: StreamRelay, reply: Reply, kept: _Kept) -> UpstreamError | None:
         """Moves the stream, event by event. Returns what broke it off, if anything did."""
         name = call.choice.deployment.name
-        chunk = call.first
+        chunk: bytes | None = call.first
         try:
             async with asyncio.timeout(max(call.deadline_s - self._clock.monotonic(), 0)) as limit:
                 while chunk is not None:

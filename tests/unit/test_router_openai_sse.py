@@ -17,6 +17,7 @@ from router.openai.sse import (
     EventSplitter,
     EventTooLarge,
     StreamRelay,
+    begins_like_events,
     error_event,
 )
 
@@ -256,3 +257,22 @@ def test_many_events_may_be_larger_than_one() -> None:
 
 def test_our_own_error_event() -> None:
     assert payloads(error_event(b'{"error":{"message":"m"}}')) == [{"error": {"message": "m"}}]
+
+
+@pytest.mark.parametrize(
+    ("data", "may"),
+    [
+        (b"data: {}", True),
+        (b"da", True),
+        (b": comment", True),
+        (b"event: message\n", True),
+        (b"\xef\xbb\xbfdata:", True),
+        (b"\r\n\n", True),
+        (b"", True),
+        (b"<html>", False),
+        (b'{"id"', False),
+        (b"dating", False),
+    ],
+)
+def test_the_first_bytes_tell_an_event_stream_from_a_page(data: bytes, may: bool) -> None:
+    assert begins_like_events(data) is may

@@ -458,8 +458,24 @@ async def test_an_empty_stream_is_no_answer(new_bench: NewBench) -> None:
     assert (await bench.ask(stream=True)).header("reason") == "fallback"
 
 
-async def test_an_answer_that_is_no_completion_is_an_error(new_bench: NewBench) -> None:
-    bench = new_bench(providers={"small": [b"<html>"]})
+NO_COMPLETIONS = [b"<html>", b'{"choices": [{"message"', b"[1, 2]", b'{"error": {"message": "in 200"}}', b"{}", b""]
+
+
+@pytest.mark.parametrize("body", NO_COMPLETIONS)
+async def test_where_an_answer_is_no_completion_the_next_is_asked(new_bench: NewBench, body: bytes) -> None:
+    bench = new_bench(providers={"small": [body]})
+    assert (await bench.ask()).header("reason") == "fallback"
+
+
+@pytest.mark.parametrize("body", [b"<html>", b'{"id": "1", "choices": []}', b"\n\nHTTP"])
+async def test_where_a_stream_is_none_the_next_is_asked(new_bench: NewBench, body: bytes) -> None:
+    bench = new_bench(providers={"small": [[body]], "large": [stream_of("Deep.")]})
+    reply = await bench.ask(stream=True)
+    assert (reply.header("reason"), reply.text()) == ("fallback", "Deep.")
+
+
+async def test_where_none_is_a_completion_that_is_the_error(new_bench: NewBench) -> None:
+    bench = new_bench(providers={"small": [b"<html>"], "large": [b"<html>"]})
     with pytest.raises(UpstreamUnavailable, match="no completion"):
         await bench.ask()
     assert (bench.record()["status"], bench.record()["error_code"]) == ("error", "upstream_unavailable")

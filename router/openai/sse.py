@@ -90,7 +90,6 @@ class StreamRelay:
 
     def __init__(self, request_id: str, *, drop_usage: bool) -> None:
         self._splitter = EventSplitter()
-        self._request_id = request_id
         self._ours = our_id_fragment(request_id)
         self._theirs: bytes | None = None
         self._drop_usage = drop_usage

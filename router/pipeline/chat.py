@@ -236,27 +236,20 @@ class ChatPipeline:
             outcome = Outcome("error", reason, attempts=tuple(attempts), error_code=failure.error.code)
             return Served(outcome, failure.error)
         except asyncio.CancelledError as cancelled:
-            return Served(self._given_up(accepted, tuple(attempts)), cancelled)
+            return Served(await self._given_up(accepted, tuple(attempts)), cancelled)
         except Exception as error:  # a fault of ours must not keep the reservation for ever
             logger.exception("request %s failed", accepted.request_id)
             return Served(Outcome("error", accepted.decision.reason, error_code="internal_error"), error)
 
-    def _given_up(self, accepted: Accepted, attempts: tuple[Attempt, ...]) -> Outcome:
+    async def _given_up(self, accepted: Accepted, attempts: tuple[Attempt, ...]) -> Outcome:
         """The client left before an answer began: the prompt that was sent may be billed, and is charged."""
-        asked = [
-            choice
-            for choice in accepted.decision.chain
-            if attempts and choice.deployment.name == attempts[-1].deployment
-        ]
-        if not asked:
-            return Outcome("cancelled", accepted.decision.reason)
-        return Outcome(
-            "cancelled",
-            accepted.decision.reason,
-            choice=asked[0],
-            charge=self._accountant.charge(accepted, asked[0], NOTHING_ANSWERED),
-            attempts=attempts,
-        )
+        reason = accepted.decision.reason
+        if not attempts:
+            return Outcome("cancelled", reason)
+        last = attempts[-1].deployment
+        (choice,) = [choice for choice in accepted.decision.chain if choice.deployment.name == last]
+        charge = await self._responder.charge(accepted, choice, NOTHING_ANSWERED)
+        return Outcome("cancelled", reason, choice=choice, charge=charge, attempts=attempts)
 
     def _settle_served(self, held: Held, served: Served, cache_key: str) -> None:
         record = self._record(held.accepted, served.outcome, reserved_nusd=held.amount_nusd)
@@ -299,9 +292,10 @@ class ChatPipeline:
 
 def _narrowed(accepted: Accepted, amount_nusd: int) -> Accepted:
     """What is left of the chain where the budgets carry no more than `amount_nusd`."""
-    keep = tuple([worst <= amount_nusd for worst in accepted.worst_nusd])
-    worst = tuple([cost for cost in accepted.worst_nusd if cost <= amount_nusd])
-    return replace(accepted, decision=within_budget(accepted.decision, keep), worst_nusd=worst)
+    costs = list(zip(accepted.decision.options, accepted.worst_nusd, strict=True))
+    decision = within_budget(accepted.decision, tuple([worst <= amount_nusd for _, worst in costs]))
+    worst = tuple([worst for option, worst in costs if any(option is left for left in decision.options)])
+    return replace(accepted, decision=decision, worst_nusd=worst)
 
 
 def _cache_key(accepted: Accepted, cache: CachePolicy) -> str:

@@ -171,8 +171,8 @@ class Dispatcher:
         circuit = target.circuit
         now_s = self._clock.monotonic()
         circuit.begin(now_s)
-        deadline_s = now_s + target.timeouts.total_s
         limits = target.timeouts
+        deadline_s = now_s + limits.total_s
         limit_s = min(limits.first_token_s, limits.total_s) if stream else limits.total_s
         try:
             async with asyncio.timeout(limit_s):

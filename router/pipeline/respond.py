@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
 from classifiers.records import record
-from policies.routing import Reason
+from policies.routing import Choice, Reason
 from policies.spend import Status
 from router.clock import Clock
 from router.errors import UpstreamError, UpstreamTimeout, UpstreamUnavailable
@@ -155,18 +155,19 @@ class Responder:
             status=status,
             reason=_reason(accepted, call),
             choice=call.choice,
-            charge=await self._charge(accepted, call, answer),
+            charge=await self.charge(accepted, call.choice, answer),
             answer=answer,
             attempts=tuple(call.attempts),
             error_code=error_code,
             first_token_s=first_token_s,
         )
 
-    async def _charge(self, accepted: Accepted, call: Call, answer: AnswerFacts) -> Charge:
-        """Counting a long text takes longer than everything else: it must not hold up everybody's requests."""
+    async def charge(self, accepted: Accepted, choice: Choice, answer: AnswerFacts) -> Charge:
+        """What an answer came to. Counting a long text takes longer than everything else: it must not
+        hold up everybody's requests."""
         if accepted.request.size_bytes + len(answer.output_text) <= COUNTED_INLINE_BYTES:
-            return self._accountant.charge(accepted, call.choice, answer)
-        return await _to_its_end(asyncio.to_thread(self._accountant.charge, accepted, call.choice, answer))
+            return self._accountant.charge(accepted, choice, answer)
+        return await _to_its_end(asyncio.to_thread(self._accountant.charge, accepted, choice, answer))
 
 
 class _Kept:

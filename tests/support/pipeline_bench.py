@@ -36,7 +36,11 @@ SECRET = "pk-test"
 TOKENIZER = "cl100k_base"
 BASELINE = "gpt-4"
 # Nano-USD per million tokens, input and output.
-PRICES = {"small": (1_000_000, 2_000_000), "large": (30_000_000, 60_000_000)}
+PRICES = {
+    "small": (1_000_000, 2_000_000),
+    "medium": (5_000_000, 10_000_000),
+    "large": (30_000_000, 60_000_000),
+}
 
 
 ONE_ATTEMPT = RetryPolicy(1, 0.0, 0.0)
@@ -147,7 +151,10 @@ def deployment(
 
 
 class PipelineBench:
-    """One team with one key behind `auto`, which leads to `small` (simple) and `large` (complex, the baseline)."""
+    """One team with one key behind `auto`, which leads to `small` (simple) and `large` (complex, the baseline).
+
+    `with_medium` adds a moderate one between them.
+    """
 
     def __init__(
         self,
@@ -162,11 +169,16 @@ class PipelineBench:
         per_team: bool = True,
         stream_usage: bool = True,
         failures: int = 3,
+        max_fallbacks: int = 2,
+        with_medium: bool = False,
     ) -> None:
         self.hand = HandClock()
         self.providers = {"small": ScriptedProvider(completion()), "large": ScriptedProvider(completion("Deep."))}
         self.providers |= dict(providers or {})
         self.deployments = {"small": deployment("small", "simple"), "large": deployment("large", "complex")}
+        if with_medium:
+            self.deployments["medium"] = deployment("medium", "moderate")
+            self.providers.setdefault("medium", ScriptedProvider(completion("Middling.")))
         clock = self.hand.clock()
         self.store = MemoryAdmissionStore(clock.wall)
         self.telemetry = Telemetry()
@@ -174,7 +186,7 @@ class PipelineBench:
             name: Target(name, self.providers[name], Circuit(failures, 10.0), timeouts, f"wire-{name}", stream_usage)
             for name in self.deployments
         }
-        alias = Alias("auto", tuple(self.deployments.values()), 0.35, 0.65, 2)
+        alias = Alias("auto", tuple(self.deployments.values()), 0.35, 0.65, max_fallbacks)
         self.dispatcher = Dispatcher(targets, retries, clock, jitter=lambda: 0.0)
         self.counter = TokenCounter(TOKENIZER)
         prices = self.deployments["large"].prices

@@ -368,6 +368,21 @@ async def test_a_budget_that_carries_only_the_cheaper_one_narrows_the_choice(new
     assert ["large", "the budgets cannot carry it"] in record["detail"]["passed_over"]
 
 
+@pytest.mark.parametrize(
+    ("limit_nusd", "model", "considered"),
+    [(1_000_000, "large", ["large", "medium", "small"]), (2_500, "medium", ["medium"]), (1_000, "small", ["small"])],
+    ids=["all of it", "a part of the chain", "the cheapest alone"],
+)
+async def test_what_budgets_leave_of_a_chain_that_lacks_the_cheapest(
+    new_bench: NewBench, limit_nusd: int, model: str, considered: list[str]
+) -> None:
+    bench = new_bench(limit_nusd=limit_nusd, with_medium=True, max_fallbacks=1)
+    assert (await bench.ask("a hard question")).header("model") == model
+    record = bench.record()
+    assert [name for name, _, _ in record["detail"]["chain"]] == considered
+    assert bench.spent() == (record["cost_nusd"], 0)
+
+
 async def test_an_answer_made_weaker_by_a_budget_is_kept_for_nobody(new_bench: NewBench) -> None:
     bench = new_bench(limit_nusd=1_000)
     for _ in range(2):

@@ -15,15 +15,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from policies.budget import BudgetState
-from policies.money import parse_usd
+from policies.budget import BudgetState, SubjectKind
+from policies.money import format_usd, parse_usd
 from router.bootstrap import open_admin
 from router.cli.options import FAILED, USAGE, fail, warn
 from router.clock import SYSTEM_CLOCK
 from router.config import default_config_path
 from router.errors import ParsimonyError, StoreUnavailable
 from router.services import AdminServices
-from router.stores.administration import budget_states
+from router.stores.administration import budget_as_json, budget_states, put_budget
 from router.stores.sql_engine import migrate
 
 _UNFOLDED_COLUMNS = 1_000
@@ -91,6 +91,20 @@ def states_or_warning(services: AdminServices, team_id: str | None) -> tuple[Bud
     except StoreUnavailable as error:
         warn(f"{error}; what follows goes without them")
         return ()
+
+
+def change_budget(
+    config: Path | None, kind: SubjectKind, subject_id: str, amount: str, timezone: str, as_json: bool
+) -> None:
+    """Sets the monthly budget of a team or key as it was written, and says what holds now."""
+    with administration(config) as services:
+        budget = put_budget(services, kind, subject_id, parse_limit(amount), timezone)
+    if as_json:
+        print_json(None if budget is None else budget_as_json(budget))
+    elif budget is None:
+        typer.echo(f"{subject_id} has no budget {'of its own ' if kind == 'key' else ''}now.")
+    else:
+        typer.echo(f"{subject_id} may spend {format_usd(budget.limit_nusd)} USD a month ({budget.timezone}).")
 
 
 def parse_limit(text: str) -> int | None:

@@ -6,10 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from policies.money import format_usd
-from router.cli.admin import administration, now_ms, parse_limit, print_facts, print_json, print_table
+from router.cli.admin import administration, change_budget, now_ms, print_facts, print_json, print_table
 from router.cli.options import ConfigOption, JsonOption
-from router.stores.administration import budget_as_json, key_as_json, put_budget
+from router.stores.administration import key_as_json
 from router.stores.base import KeyInfo
 
 app = typer.Typer(help="The keys that applications present.", no_args_is_help=True)
@@ -82,14 +81,7 @@ def set_budget(
     as_json: JsonOption = False,
 ) -> None:
     """Limit what one key may spend in a month, within its team's budget."""
-    with administration(config) as services:
-        budget = put_budget(services, "key", key_id, parse_limit(amount), timezone)
-    if as_json:
-        print_json(None if budget is None else budget_as_json(budget))
-    elif budget is None:
-        typer.echo(f"{key_id} has no budget of its own now.")
-    else:
-        typer.echo(f"{key_id} may spend {format_usd(budget.limit_nusd)} USD a month ({budget.timezone}).")
+    change_budget(config, "key", key_id, amount, timezone, as_json)
 
 
 def _show_secret(key: KeyInfo, secret: str, as_json: bool) -> None:

@@ -8,11 +8,10 @@ import typer
 from rich.console import Console
 
 from policies.budget import Budget
-from policies.money import format_usd
 from router.cli.admin import (
     administration,
+    change_budget,
     now_ms,
-    parse_limit,
     print_facts,
     print_json,
     print_table,
@@ -21,11 +20,9 @@ from router.cli.admin import (
 from router.cli.options import ConfigOption, JsonOption
 from router.reports.render import budget_table
 from router.stores.administration import (
-    budget_as_json,
     budget_state_as_json,
     key_as_json,
     key_state,
-    put_budget,
     team_as_json,
     team_of,
 )
@@ -73,14 +70,7 @@ def set_budget(
     as_json: JsonOption = False,
 ) -> None:
     """Limit what a team may spend in a month."""
-    with administration(config) as services:
-        budget = put_budget(services, "team", team_id, parse_limit(amount), timezone)
-    if as_json:
-        print_json(None if budget is None else budget_as_json(budget))
-    elif budget is None:
-        typer.echo(f"{team_id} has no budget now.")
-    else:
-        typer.echo(f"{team_id} may spend {format_usd(budget.limit_nusd)} USD a month ({budget.timezone}).")
+    change_budget(config, "team", team_id, amount, timezone, as_json)
 
 
 @app.command("show")

@@ -18,7 +18,7 @@ class SpendRecord:
     """One request, settled. Amounts are integer nano-USD, times are Unix milliseconds, UTC.
 
     `status`: `ok` the client got a whole answer; `error` it got an error, at once or in mid-stream;
-    `cancelled` it went away; `refused` a budget or right forbade it; `abandoned` the process serving
+    `cancelled` it went away; `refused` a budget forbade it; `abandoned` the process serving
     it died, and its reservation was booked in place of the unknown truth.
 
     `usage_source` says where the token counts come from: the provider's usage, our own count, the

@@ -107,7 +107,7 @@ class RedisAdmissionStore:
             logger.error("%d settlements could not reach Redis; their reservations stand", self.unsettled)
 
     async def close(self) -> None:
-        """Gives up the lease: what is still pending then is for the janitor to book, without waiting for it to lapse."""
+        """Gives up the lease, so that the janitor books at once what is still pending."""
         for task in self._tasks:
             task.cancel()
         try:

@@ -28,12 +28,24 @@ class Message:
 
 @record()
 class Prompt:
-    """The whole request as a classifier may look at it; the newest message comes last."""
+    """The whole request as a classifier may look at it; the newest message comes last.
+
+    `application` names who asks (the team or the key): the same words from another may be another task.
+    """
 
     messages: tuple[Message, ...]
     tool_count: int = 0
     response_format: ResponseFormat = "text"
     max_output_tokens: int | None = None
+    application: str = ""
+
+
+@record()
+class OutputLength:
+    """How long the small model's answer is likely to be, in tokens: the mean, and what 95 of 100 do not exceed."""
+
+    expected_tokens: int
+    p95_tokens: int
 
 
 @record()
@@ -41,13 +53,18 @@ class Classification:
     """How hard a request is.
 
     `score` in [0, 1] estimates the probability that the small model's answer falls short of the
-    baseline's. `signals` names what moved the score, strongest first, for people to read.
+    baseline's. `signals` names what moved the score, strongest first, for people to read. `score_sd` is the
+    standard deviation of that estimate and `fingerprint` the name of the task whose evidence went into it; each is
+    None where the classifier does not know it.
     """
 
     score: float
     tier: Tier
     signals: tuple[str, ...]
     classifier: str
+    score_sd: float | None = None
+    output_length: OutputLength | None = None
+    fingerprint: str | None = None
 
 
 class Classifier(Protocol):

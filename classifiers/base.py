@@ -54,8 +54,8 @@ class Classification:
 
     `score` in [0, 1] estimates the probability that the small model's answer falls short of the
     baseline's. `signals` names what moved the score, strongest first, for people to read. `score_sd` is the
-    standard deviation of that estimate and `fingerprint` the name of the task whose evidence went into it; each is
-    None where the classifier does not know it.
+    standard deviation of that estimate, `fingerprint` the id of the request's stable part and `task` the model's own
+    name for the kind of request it is; each is None where the classifier does not know it.
     """
 
     score: float
@@ -65,6 +65,7 @@ class Classification:
     score_sd: float | None = None
     output_length: OutputLength | None = None
     fingerprint: str | None = None
+    task: str | None = None
 
 
 class Classifier(Protocol):

@@ -28,7 +28,7 @@ REASONS: dict[Reason, str] = {
 }
 
 EXPECTED_OUTPUT_TOKENS = 300
-"""Stands for an answer's length in comparing prices, until the classifier estimates it."""
+"""Stands for an answer's length in comparing prices where the classifier estimates none, as for a pinned request."""
 
 _RANK: dict[Tier, int] = {tier: rank for rank, tier in enumerate(TIERS)}
 
@@ -38,7 +38,8 @@ class RoutingFacts:
     """All that a decision depends on.
 
     `allowed` are the deployments that the key may use (None: all). `unavailable` have an open
-    circuit. `max_output_tokens` is the request's own limit; `day` chooses prices.
+    circuit. `max_output_tokens` is the request's own limit, `expected_output_tokens` what its answer will
+    likely take: an estimate for comparing prices, no bound. `day` chooses prices.
     """
 
     candidates: tuple[Deployment, ...]
@@ -50,6 +51,7 @@ class RoutingFacts:
     unavailable: frozenset[str]
     max_fallbacks: int
     day: date
+    expected_output_tokens: int | None = None
 
 
 @record()
@@ -152,7 +154,7 @@ def _kind(facts: RoutingFacts) -> Literal["rights", "capabilities", "context"]:
 
 def _choice(deployment: Deployment, facts: RoutingFacts) -> Choice:
     price = deployment.prices.at(facts.day)
-    output_tokens = EXPECTED_OUTPUT_TOKENS
+    output_tokens = facts.expected_output_tokens or EXPECTED_OUTPUT_TOKENS
     if facts.max_output_tokens is not None and facts.max_output_tokens < output_tokens:
         output_tokens = facts.max_output_tokens
     return Choice(deployment, price, cost_of_tokens_nusd(facts.input_tokens, output_tokens, price))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from functools import lru_cache
 
-from classifiers.base import Classification, Classifier, Tier, tier_of
+from classifiers.base import Classification, Classifier, OutputLength, Tier, tier_of
 from classifiers.records import record
 from policies.catalog import Deployment
 from policies.routing import NoRoute, RouteDecision, RoutingFacts, decide, pin
@@ -43,11 +43,12 @@ class Decider:
         allowed = allowed_deployments(principal, model)
         day = _day(int(now_s) // 86_400)
         if isinstance(model, Deployment):
-            facts = self._facts(request, (model,), model.tier, allowed, 0, day)
+            facts = self._facts(request, (model,), model.tier, None, allowed, 0, day)
             return Decided(_routed(pin(model, facts), request), None, None, day)
         classification = self._classifier.classify(request.prompt)
         tier = tier_of(classification.score, model.moderate_from, model.complex_from)
-        facts = self._facts(request, model.candidates, tier, allowed, model.max_fallbacks, day)
+        length = classification.output_length
+        facts = self._facts(request, model.candidates, tier, length, allowed, model.max_fallbacks, day)
         return Decided(_routed(decide(facts), request), classification, tier, day)
 
     def _facts(
@@ -55,6 +56,7 @@ class Decider:
         request: ChatRequest,
         candidates: tuple[Deployment, ...],
         tier: Tier,
+        length: OutputLength | None,
         allowed: frozenset[str] | None,
         max_fallbacks: int,
         day: date,
@@ -69,6 +71,7 @@ class Decider:
             unavailable=self._unavailable(),
             max_fallbacks=max_fallbacks,
             day=day,
+            expected_output_tokens=None if length is None else length.expected_tokens,
         )
 
 

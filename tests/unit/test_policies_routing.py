@@ -266,3 +266,25 @@ def test_a_chain_that_holds_the_cheapest_needs_no_other() -> None:
 
 def test_every_reason_is_explained() -> None:
     assert {"pinned", *TIERS, "escalated", "degraded", "budget", "fallback", "cache", "refused"} == set(REASONS)
+
+
+def priced(name: str, input_nusd: int, output_nusd: int) -> Deployment:
+    return deployment(name, prices=PriceSchedule(name, (Price(date(2024, 1, 1), input_nusd, output_nusd),)))
+
+
+def test_the_length_of_the_answer_decides_between_dear_input_and_dear_output() -> None:
+    reader, writer = priced("dear to read", 5_000_000, 1_000_000), priced("dear to write", 1_000_000, 5_000_000)
+    assert chain(decide(facts(reader, writer, expected_output_tokens=10))) == ["dear to write", "dear to read"]
+    assert chain(decide(facts(reader, writer, expected_output_tokens=900))) == ["dear to read", "dear to write"]
+
+
+@pytest.mark.parametrize(
+    ("expected", "limit", "tokens"), [(None, None, 300), (40, None, 40), (900, 50, 50), (None, 50, 50)]
+)
+def test_an_answer_is_priced_at_its_expected_length_or_its_limit(
+    expected: int | None, limit: int | None, tokens: int
+) -> None:
+    asked = facts(priced("a", 0, 1_000_000), expected_output_tokens=expected, max_output_tokens=limit)
+    decision = decide(asked)
+    assert isinstance(decision, RouteDecision)
+    assert decision.chain[0].expected_cost_nusd == tokens

@@ -7,6 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
+from classifiers.base import Classification, OutputLength, Prompt
+from policies.pricing import cost_of_tokens_nusd
+from policies.routing import EXPECTED_OUTPUT_TOKENS
 from router.errors import ContextLengthExceeded, InvalidRequest, ModelNotAllowed, ModelNotFound
 from router.openai.requests import ChatRequest, parse_chat_request
 from router.pipeline.decide import Decided, Decider, input_tokens_estimate
@@ -53,6 +56,23 @@ def test_a_pinned_deployment_is_not_judged() -> None:
     pinned = decided(request("hard", model="small"))
     assert (pinned.classification, pinned.tier, pinned.decision.reason) == (None, None, "pinned")
     assert names(pinned) == ["small"]
+
+
+class LengthClassifier:
+    """Expects as many tokens as it was told."""
+
+    def __init__(self, length: OutputLength | None) -> None:
+        self._length = length
+
+    def classify(self, prompt: Prompt) -> Classification:
+        return Classification(0.1, "simple", (), "lengths", output_length=self._length)
+
+
+@pytest.mark.parametrize(("length", "tokens"), [(OutputLength(7, 90), 7), (None, EXPECTED_OUTPUT_TOKENS)])
+def test_the_expected_length_prices_the_choice(length: OutputLength | None, tokens: int) -> None:
+    asked = request()
+    choice = Decider(MODELS, LengthClassifier(length), frozenset).decide(ANYONE, asked, NOW_S).decision.chain[0]
+    assert choice.expected_cost_nusd == cost_of_tokens_nusd(input_tokens_estimate(asked), tokens, choice.price)
 
 
 def test_open_circuits_and_rights_narrow_the_choice() -> None:

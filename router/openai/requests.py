@@ -43,8 +43,8 @@ class ChatRequest:
         return messages
 
 
-def parse_chat_request(raw: bytes) -> ChatRequest:
-    """Raises InvalidRequest that says which field is wrong, what was found and what is allowed."""
+def parse_chat_request(raw: bytes, application: str = "") -> ChatRequest:
+    """The request of `application`. Raises InvalidRequest: which field is wrong, what was found, what is allowed."""
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -70,7 +70,7 @@ def parse_chat_request(raw: bytes) -> ChatRequest:
         choices=_integer(body, "n", 1, MAX_CHOICES) or 1,
         max_output_tokens=max_output_tokens,
         temperature=_temperature(body),
-        prompt=Prompt(messages, len(tools), response_format, max_output_tokens),
+        prompt=Prompt(messages, len(tools), response_format, max_output_tokens, application),
         image_count=image_count,
         structure_bytes=_structure_bytes(body),
         needs=_needs(bool(tools), image_count > 0, response_format),

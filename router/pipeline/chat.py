@@ -109,7 +109,8 @@ class ChatPipeline:
     async def answer(self, principal: Principal, incoming: Incoming, reply: Reply) -> None:
         """Answers `principal` on `reply`. Raises ParsimonyError where nothing has been sent yet."""
         started_s = self._clock.monotonic()
-        request = parse_chat_request(incoming.raw)
+        # The team, not the key: keys are rotated, and what was learned of an application's requests shall stay.
+        request = parse_chat_request(incoming.raw, principal.team_id)
         accepted = self._accept(principal, request, incoming, started_s)
         self._telemetry.accepted(accepted.request_id, request.prompt.messages[-1].text)
         counters = self._windows.counters(principal, self._clock.wall())

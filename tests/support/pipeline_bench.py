@@ -58,10 +58,12 @@ class HandClock:
 
 
 class WordClassifier:
-    """A prompt is as hard as it says: with the word "hard" in it, complex."""
+    """A prompt is as hard as it says: with the word "hard" in it, or its own application's name, complex."""
 
     def classify(self, prompt: Prompt) -> Classification:
-        score = 0.9 if "hard" in prompt.messages[-1].text else 0.1
+        text = prompt.messages[-1].text
+        own_name = bool(prompt.application) and prompt.application in text
+        score = 0.9 if "hard" in text or own_name else 0.1
         return Classification(score, tier_of(score, 0.35, 0.65), ("said so",), "words")
 
 

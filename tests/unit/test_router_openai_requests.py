@@ -30,6 +30,11 @@ def test_the_least_request() -> None:
     assert request.size_bytes == len(orjson.dumps(HELLO))
 
 
+def test_a_prompt_names_the_application_that_asks() -> None:
+    assert parsed().prompt.application == ""
+    assert parse_chat_request(orjson.dumps(HELLO), "team-1").prompt.application == "team-1"
+
+
 def test_a_request_with_everything() -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
     request = parsed(

@@ -87,6 +87,12 @@ async def test_a_hard_one_goes_to_the_large_model_whose_tokens_are_the_baselines
     assert record["cost_nusd"] == record["baseline_cost_nusd"] == 10 * 30 + 2 * 60
 
 
+async def test_the_classifier_learns_which_team_asks(new_bench: NewBench) -> None:
+    bench = new_bench()
+    assert (await bench.ask("of team-2")).header("model") == "small"
+    assert (await bench.ask("of team-2", secret="pk-other")).header("model") == "large"
+
+
 async def test_a_pinned_deployment_is_not_judged(new_bench: NewBench) -> None:
     bench = new_bench()
     reply = await bench.ask("a hard question", model="small")

@@ -13,12 +13,13 @@ from pathlib import Path
 import redis
 
 from classifiers import registry
+from classifiers.base import Classifier
 from policies.baseline import Baseline
 from policies.catalog import Deployment
 from router.clock import SYSTEM_CLOCK, Clock
 from router.config import Config, DeploymentConfig, load_config
 from router.errors import ConfigError
-from router.lineup import line_up
+from router.lineup import line_up, thresholds
 from router.pipeline.accounts import Accountant
 from router.pipeline.authenticate import Authenticator
 from router.pipeline.chat import CachePolicy, ChatPipeline
@@ -129,7 +130,8 @@ def _services(
     targets: Mapping[str, Target],
     simulated: bool,
 ) -> Services:
-    models = Models(_aliases(config, deployments), deployments)
+    classifier = registry.create(config.classifier.name)
+    models = Models(_aliases(config, deployments, classifier), deployments)
     accountant = _accountant(config, prices, deployments)
     retries = config.retries
     dispatcher = Dispatcher(
@@ -140,7 +142,7 @@ def _services(
     authenticator = Authenticator(admin.directory.principal_by_hash, clock)
     pipeline = ChatPipeline(
         authenticator=authenticator,
-        decider=Decider(models, registry.create(config.classifier.name), dispatcher.unavailable),
+        decider=Decider(models, classifier, dispatcher.unavailable),
         dispatcher=dispatcher,
         responder=Responder(accountant, targets, clock, config.cache.max_entry_bytes),
         accountant=accountant,
@@ -189,14 +191,22 @@ def _accountant(config: Config, prices: PriceBook, deployments: Mapping[str, Dep
     return Accountant(Baseline(config.baseline, info.prices, info.tokenizer), counters)
 
 
-def _aliases(config: Config, deployments: Mapping[str, Deployment]) -> dict[str, Alias]:
+def _aliases(config: Config, deployments: Mapping[str, Deployment], classifier: Classifier) -> dict[str, Alias]:
     aliases = {}
     for name, settings in config.aliases.items():
         wanted = settings.deployments or tuple(deployments)
         candidates = tuple(deployments[wanted_name] for wanted_name in wanted if wanted_name in deployments)
         if not candidates:
             raise ConfigError(f"aliases.{name}: none of its deployments can be used: {', '.join(wanted)}")
-        aliases[name] = Alias(name, candidates, settings.moderate_from, settings.complex_from, settings.max_fallbacks)
+        limits = thresholds(name, settings, classifier)
+        aliases[name] = Alias(
+            name,
+            candidates,
+            limits.moderate_from,
+            limits.complex_from,
+            settings.max_fallbacks,
+            limits.quality_target,
+        )
     return aliases
 
 

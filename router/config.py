@@ -126,7 +126,18 @@ class AliasConfig(_Section):
     deployments: tuple[Name, ...] | None = Field(default=None, min_length=1)
     moderate_from: Score = MODERATE_FROM
     complex_from: Score = COMPLEX_FROM
+    quality_target: float | None = Field(default=None, gt=0, le=1)
     max_fallbacks: int = Field(default=2, ge=0, le=10)
+
+    @model_validator(mode="after")
+    def _one_way_to_set_thresholds(self) -> Self:
+        beside = [key for key in ("moderate_from", "complex_from") if key in self.model_fields_set]
+        if self.quality_target is not None and beside:
+            raise ValueError(
+                f"quality_target {self.quality_target:g} sets both thresholds, and found beside it is "
+                f"{' and '.join(beside)}; allowed is either quality_target or moderate_from and complex_from"
+            )
+        return self
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

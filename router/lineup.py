@@ -1,4 +1,4 @@
-"""Which of the configured deployments serve."""
+"""Which of the configured deployments serve, and from which scores on the stronger ones do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from router.config import Config, DeploymentConfig
+from classifiers.base import Classifier
+from classifiers.quality import CalibratedThreshold, quality_targets_of
+from router.config import AliasConfig, Config, DeploymentConfig
 from router.errors import ConfigError
 
 
@@ -20,6 +22,42 @@ class Lineup:
     active: tuple[DeploymentConfig, ...]
     disabled: tuple[tuple[str, str], ...]
     simulated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """From which score on a tier begins for an alias. `quality_target` is the share of quality that they keep."""
+
+    moderate_from: float
+    complex_from: float
+    quality_target: float | None = None
+
+
+def thresholds(name: str, alias: AliasConfig, classifier: Classifier) -> Thresholds:
+    """Those configured for the alias, or the one of its quality target: from there on, the tier is complex at once.
+
+    A calibrated threshold parts the small model from the baseline; it says nothing of models in between. Raises
+    ConfigError as `calibrated` does.
+    """
+    if alias.quality_target is None:
+        return Thresholds(alias.moderate_from, alias.complex_from)
+    threshold = calibrated(name, alias.quality_target, classifier).threshold
+    return Thresholds(threshold, threshold, alias.quality_target)
+
+
+def calibrated(name: str, quality_target: float, classifier: Classifier) -> CalibratedThreshold:
+    """The entry of the classifier's table that keeps the alias's target. Raises ConfigError where none does."""
+    found = f"aliases.{name}.quality_target: found {quality_target:g}"
+    table = quality_targets_of(classifier)
+    if table is None:
+        raise ConfigError(
+            f"{found}, but the configured classifier has no calibrated thresholds; "
+            "allowed: moderate_from and complex_from, or a classifier that was calibrated"
+        )
+    try:
+        return table.threshold_for(quality_target)
+    except ValueError as error:
+        raise ConfigError(f"{found}: {error}") from None
 
 
 def line_up(config: Config, environ: Mapping[str, str] = os.environ) -> Lineup:

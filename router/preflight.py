@@ -11,10 +11,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from classifiers import registry
+from classifiers.quality import QualityTargets, quality_targets_of
 from classifiers.registry import CLASSIFIERS
 from router.config import Config, DeploymentConfig
 from router.errors import ConfigError
-from router.lineup import Lineup, line_up
+from router.lineup import Lineup, calibrated, line_up
 from router.prices import PriceBook, UnknownModel, load_prices
 from router.tokenizers import verify_encoding
 
@@ -28,7 +30,7 @@ def check(path: Path, config: Config, environ: Mapping[str, str] = os.environ) -
     Raises ConfigError with one line a problem: the file (`path`), the key, what was found and what is allowed.
     """
     prices = load_prices(config.prices)
-    found = [*_stores(config), *_classifier(config), *_prices(config, prices)]
+    found = [*_stores(config), *_classifier(config), *_quality_targets(config), *_prices(config, prices)]
     try:
         lineup = line_up(config, environ)
     except ConfigError as error:
@@ -64,6 +66,42 @@ def _begins_with(url: str, schemes: tuple[str, ...]) -> bool:
 def _classifier(config: Config) -> Iterator[str]:
     if config.classifier.name not in CLASSIFIERS:
         yield f"classifier.name: found {config.classifier.name!r}; allowed: {', '.join(sorted(CLASSIFIERS))}"
+
+
+def _quality_targets(config: Config) -> Iterator[str]:
+    """Asked only where an alias has one: a trained classifier takes a moment to load."""
+    wanted = _wanted_quality(config)
+    if not wanted or config.classifier.name not in CLASSIFIERS:
+        return
+    classifier = registry.create(config.classifier.name)
+    for name, target in wanted.items():
+        try:
+            calibrated(name, target, classifier)
+        except ConfigError as error:
+            yield str(error)
+
+
+def quality_notes(config: Config) -> list[str]:
+    """What the quality targets of a good configuration come to, one line each, with the warnings of the table."""
+    wanted = _wanted_quality(config)
+    table = quality_targets_of(registry.create(config.classifier.name)) if wanted else None
+    return [] if table is None else [_quality_note(name, target, table) for name, target in wanted.items()]
+
+
+def _quality_note(name: str, target: float, table: QualityTargets) -> str:
+    entry = table.threshold_for(target)
+    served_as = "" if entry.target == target else f" (served as {entry.target:g}, the next that is calibrated)"
+    text = (
+        f"aliases.{name}.quality_target: {target:g}{served_as}: the small model answers where score < "
+        f"{entry.threshold:g}; at {entry.confidence:.0%} confidence, from {entry.examples} judged prompts "
+        f"({table.calibrated_on}; {table.small_model} beside {table.baseline_model}), of which "
+        f"{entry.expected_strong_share:.0%} went to the latter"
+    )
+    return f"{text}\n  WARNING: {entry.warning}" if entry.warning else text
+
+
+def _wanted_quality(config: Config) -> dict[str, float]:
+    return {name: alias.quality_target for name, alias in config.aliases.items() if alias.quality_target is not None}
 
 
 def _prices(config: Config, prices: PriceBook) -> Iterator[str]:

@@ -28,6 +28,8 @@ def check(config: ConfigOption = None) -> None:
     typer.echo(f"{path}: good; {kind} models: {', '.join(d.name for d in lineup.active)}")
     for name, gap in lineup.disabled:
         typer.echo(f"  not used: {name} ({gap})")
+    for note in preflight.quality_notes(settings):
+        typer.echo(f"  {note}")
 
 
 @config_app.command("schema")

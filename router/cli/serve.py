@@ -17,7 +17,7 @@ from router.cli.options import FAILED, USAGE, ConfigOption, fail
 from router.config import Config, default_config_path, load_config
 from router.errors import ConfigError, ParsimonyError
 from router.lineup import Lineup
-from router.preflight import check
+from router.preflight import check, quality_notes
 from router.supervisor import Supervisor
 from router.telemetry import configure_logging
 
@@ -47,7 +47,7 @@ def _run(settings: Config, config_path: Path, lineup: Lineup) -> None:
     try:
         supervisor.start()
         typer.echo(f"Parsimony serves {url}/v1")
-        typer.echo(_lineup_text(lineup))
+        typer.echo("\n".join([_lineup_text(lineup), *quality_notes(settings)]))
         # Here, as SQLAlchemy and Alembic take longer to load than all else; meanwhile the workers load, too.
         from router.cli.first_start import prepare
 

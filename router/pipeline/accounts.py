@@ -42,6 +42,8 @@ class Accepted:
     """The most that each option of the decision can cost."""
     cacheable: bool
     day: date
+    quality: tuple[float, float] | None = None
+    """The alias's quality target and the threshold that keeps it."""
 
 
 @record()
@@ -208,6 +210,8 @@ def _detail(accepted: Accepted, outcome: Outcome) -> dict[str, Any]:
         detail["passed_over"] = accepted.decision.passed_over
     if accepted.classification is not None:
         detail["signals"] = accepted.classification.signals
+    if accepted.quality is not None:
+        detail["quality_target"], detail["threshold"] = accepted.quality
     if len(outcome.attempts) > 1 or outcome.status == "error":
         detail["attempts"] = [attempt.to_json() for attempt in outcome.attempts]
     return detail

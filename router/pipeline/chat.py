@@ -153,6 +153,7 @@ class ChatPipeline:
             worst_nusd=worst,
             cacheable=self._cache.admits(request) and not incoming.no_store,
             day=decided.day,
+            quality=decided.quality,
         )
 
     async def _share(self, accepted: Accepted, cache_key: str) -> Flight | None:

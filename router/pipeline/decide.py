@@ -23,12 +23,16 @@ BYTES_PER_TOKEN = 4
 
 @record()
 class Decided:
-    """`classification` and `tier` are None for a pinned deployment, which nobody judges."""
+    """`classification` and `tier` are None for a pinned deployment, which nobody judges.
+
+    `quality` is the quality target and the threshold that keeps it, where the alias has one.
+    """
 
     decision: RouteDecision
     classification: Classification | None
     tier: Tier | None
     day: date
+    quality: tuple[float, float] | None = None
 
 
 class Decider:
@@ -49,7 +53,8 @@ class Decider:
         tier = tier_of(classification.score, model.moderate_from, model.complex_from)
         length = classification.output_length
         facts = self._facts(request, model.candidates, tier, length, allowed, model.max_fallbacks, day)
-        return Decided(_routed(decide(facts), request), classification, tier, day)
+        quality = None if model.quality_target is None else (model.quality_target, model.complex_from)
+        return Decided(_routed(decide(facts), request), classification, tier, day, quality)
 
     def _facts(
         self,

@@ -19,6 +19,8 @@ class Alias:
     moderate_from: float
     complex_from: float
     max_fallbacks: int
+    quality_target: float | None = None
+    """Where it set the thresholds: both are then the same."""
 
 
 @dataclass(frozen=True, slots=True)

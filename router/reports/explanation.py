@@ -163,11 +163,23 @@ def _judgement(explanation: Explanation) -> list[tuple[str, str]]:
     record, limits = explanation.record, explanation.thresholds
     if record.score is None:
         return []
-    text = f"score {record.score:.3f} -> {record.tier}, by {record.classifier}"
-    if limits is not None:
-        text += f" (moderate from {limits.moderate_from}, complex from {limits.complex_from}, as configured now)"
+    quality, threshold = record.detail.get("quality_target"), record.detail.get("threshold")
+    if quality is not None and threshold is not None:
+        # Four digits, as thresholds have three: a score just below one should not look the same.
+        compared = f"score {record.score:.4f} {'<' if record.score < threshold else '>='} {threshold:g}"
+        text = f"{compared} -> {record.tier}, by {record.classifier} (quality target {quality:g})"
+    else:
+        text = f"score {record.score:.3f} -> {record.tier}, by {record.classifier}"
+        if limits is not None:
+            text += f" ({_limits(limits)}, as configured now)"
     signals = [str(signal) for signal in record.detail.get("signals", ())]
     return [("judged", text), *([("signals", "; ".join(signals))] if signals else [])]
+
+
+def _limits(limits: AliasConfig) -> str:
+    if limits.quality_target is not None:
+        return f"quality target {limits.quality_target:g}"
+    return f"moderate from {limits.moderate_from}, complex from {limits.complex_from}"
 
 
 def _considered(name: str, expected_nusd: int, worst_nusd: int) -> str:
@@ -216,12 +228,18 @@ def _baseline_in_words(explanation: Explanation) -> str:
 # ---- for programs --------------------------------------------------------------------------------
 
 
+def _thresholds(limits: AliasConfig) -> dict[str, float]:
+    if limits.quality_target is not None:
+        return {"quality_target": limits.quality_target}
+    return {"moderate_from": limits.moderate_from, "complex_from": limits.complex_from}
+
+
 def explanation_as_json(explanation: Explanation) -> dict[str, Any]:
     record, limits = explanation.record, explanation.thresholds
     return {
         **record.to_json(),
         "reason_in_words": REASONS.get(record.reason),  # type: ignore[call-overload]
-        "thresholds_now": limits and {"moderate_from": limits.moderate_from, "complex_from": limits.complex_from},
+        "thresholds_now": limits and _thresholds(limits),
         "cost_arithmetic": explanation.cost and explanation.cost.as_json(),
         "baseline_arithmetic": explanation.baseline and explanation.baseline.as_json(),
         "cost_usd": format_usd(record.cost_nusd),

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from classifiers.registry import CLASSIFIERS
 from router.bootstrap import open_services, redis_url, request_ids, sql_url
 from router.config import Config, load_config
 from router.errors import ConfigError, StoreUnavailable
 from router.pipeline.models import Alias
 from router.stores.redis_server import embedded_url
 from tests.support.administration import write_config
+from tests.support.calibrated import CalibratedRules
 from tests.support.redis_server import redis_server
 
 NOBODY = "http://127.0.0.1:9/v1"
@@ -39,6 +41,19 @@ async def test_aliases_lead_to_deployments_with_their_prices(tmp_path: Path, url
         assert (auto.moderate_from, auto.complex_from) == (0.4, 0.7)
         assert all(d.prices.prices and d.context_window > 0 for d in auto.candidates)
         assert (services.simulated, services.admission.ready) == (True, True)
+
+
+async def test_a_quality_target_becomes_the_threshold_of_its_table(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_config(tmp_path, url)
+    text = path.read_text(encoding="utf-8").replace("{moderate_from: 0.4, complex_from: 0.7}", "{quality_target: 0.95}")
+    path.write_text(text + "classifier: {name: calibrated}\n", encoding="utf-8")
+    monkeypatch.setitem(CLASSIFIERS, "calibrated", CalibratedRules)
+    async with open_services(load_config(path), simulated_url=NOBODY) as services:
+        auto = services.models.resolve("auto")
+        assert isinstance(auto, Alias)
+        assert (auto.moderate_from, auto.complex_from, auto.quality_target) == (0.52, 0.52, 0.95)
 
 
 async def test_without_redis_there_is_no_start(tmp_path: Path) -> None:

@@ -125,6 +125,19 @@ SMALL = "name: small, provider: simulated, provider_name: vllm, model: m, price:
             deployments(SMALL, aliases="  auto: {moderate_from: 0.8, complex_from: 0.5}\n"),
             ["aliases.auto: ", "moderate_from 0.8 must not exceed complex_from 0.5"],
         ),
+        (
+            deployments(SMALL, aliases="  auto: {quality_target: 0.95, complex_from: 0.5}\n"),
+            ["aliases.auto: ", "quality_target 0.95 ", "found beside it is complex_from; allowed is either "],
+        ),
+        (
+            deployments(SMALL, aliases="  auto: {moderate_from: 0.35, complex_from: 0.5, quality_target: 1}\n"),
+            ["quality_target 1 ", "found beside it is moderate_from and complex_from"],
+        ),
+        (
+            deployments(SMALL, aliases="  auto: {quality_target: 95}\n"),
+            ["aliases.auto.quality_target: ", "less than or equal to 1", "found 95"],
+        ),
+        (deployments(SMALL, aliases="  auto: {quality_target: 0}\n"), ["quality_target: ", "greater than 0"]),
         (deployments(SMALL, aliases="  auto: {complex_from: 1.5}\n"), ["aliases.auto.complex_from: ", "found 1.5"]),
     ],
 )

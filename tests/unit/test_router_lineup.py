@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from router.config import Config
+from classifiers.heuristic import HeuristicClassifier
+from router.config import AliasConfig, Config
 from router.errors import ConfigError
-from router.lineup import line_up
+from router.lineup import Thresholds, line_up, thresholds
+from tests.support.calibrated import CalibratedRules
 
 LOCAL = {"name": "local", "base_url_env": "LOCAL_URL", "tier": "simple"}
 REMOTE = {"name": "remote", "base_url": "https://api.example/v1", "api_key_env": "KEY", "tier": "complex"}
@@ -50,3 +52,24 @@ def test_never_means_never() -> None:
 
 def test_simulated_deployments_alone_are_simulated() -> None:
     assert names(config(MADE_UP)) == (["made-up"], True, {})
+
+
+def test_an_alias_without_a_quality_target_keeps_its_thresholds() -> None:
+    alias = AliasConfig(moderate_from=0.2, complex_from=0.9)
+    assert thresholds("auto", alias, HeuristicClassifier()) == Thresholds(0.2, 0.9)
+
+
+@pytest.mark.parametrize(("target", "threshold"), [(0.5, 0.6), (0.9, 0.6), (0.92, 0.52), (0.95, 0.52), (0.98, 0.0)])
+def test_a_quality_target_sets_both_thresholds(target: float, threshold: float) -> None:
+    alias = AliasConfig(quality_target=target)
+    assert thresholds("auto", alias, CalibratedRules()) == Thresholds(threshold, threshold, target)
+
+
+def test_a_quality_target_that_no_threshold_keeps() -> None:
+    alias = AliasConfig(quality_target=0.99)
+    with pytest.raises(ConfigError, match=r"aliases\.auto\.quality_target: found 0\.99, .* has no calibrated"):
+        thresholds("auto", alias, HeuristicClassifier())
+    with pytest.raises(
+        ConfigError, match=r"found 0\.99: no threshold is calibrated .*; allowed: above 0 and up to 0\.98"
+    ):
+        thresholds("auto", alias, CalibratedRules())

@@ -112,6 +112,12 @@ def test_the_record_of_an_answer(accountant: Accountant) -> None:
     assert SpendRecord.from_json(orjson.loads(orjson.dumps(record.to_json()))).cost_nusd == record.cost_nusd
 
 
+def test_the_record_says_which_quality_target_chose(accountant: Accountant) -> None:
+    outcome = Outcome("error", "simple", attempts=(), error_code="upstream_unavailable")
+    detail = accountant.record(accepted(quality=(0.95, 0.52)), outcome, now_s=100.0).detail
+    assert (detail["quality_target"], detail["threshold"]) == (0.95, 0.52)
+
+
 def test_the_record_of_nothing(accountant: Accountant) -> None:
     outcome = Outcome("error", "simple", attempts=(Attempt("small", "down"),), error_code="upstream_unavailable")
     record = accountant.record(accepted(cacheable=False, classification=None, tier=None), outcome, now_s=100.0)

@@ -52,6 +52,16 @@ def test_the_score_and_the_aliass_thresholds_make_the_tier() -> None:
     assert easy.day.isoformat() == "2026-11-01"
 
 
+def test_a_quality_target_parts_small_from_large_and_is_told() -> None:
+    medium = deployment("medium", "moderate")
+    alias = Alias("kept", (SMALL, medium, LARGE), 0.5, 0.5, 1, quality_target=0.95)
+    decider = Decider(Models({"kept": alias}, {}), WordClassifier(), lambda: frozenset())
+    easy, hard = (decider.decide(ANYONE, request(text, model="kept"), NOW_S) for text in ("Hello", "hard"))
+    assert (easy.tier, names(easy)[0], easy.quality) == ("simple", "small", (0.95, 0.5))
+    assert (hard.tier, names(hard)[0], hard.quality) == ("complex", "large", (0.95, 0.5))
+    assert decided(request()).quality is None
+
+
 def test_a_pinned_deployment_is_not_judged() -> None:
     pinned = decided(request("hard", model="small"))
     assert (pinned.classification, pinned.tier, pinned.decision.reason) == (None, None, "pinned")

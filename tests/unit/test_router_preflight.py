@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,10 +12,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from classifiers.registry import CLASSIFIERS
 from router.cli.inspect import config_app
 from router.config import Config
 from router.errors import ConfigError
-from router.preflight import check
+from router.preflight import check, quality_notes
+from tests.support.calibrated import TOO_FEW, CalibratedRules
 
 ROOT = Path(__file__).resolve().parents[2]
 PATH = Path("my.yaml")
@@ -126,6 +129,52 @@ def test_a_tokenizer_that_is_not_there(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
     with pytest.raises(ConfigError, match="cl100k_base cannot be read"):
         check(PATH, config(), {})
+
+
+def test_a_quality_target_without_a_table() -> None:
+    (line,) = refused(config(aliases={"auto": {"quality_target": 0.95}}, classifier={"name": "heuristic"}))
+    assert line.startswith("aliases.auto.quality_target: found 0.95, but the configured classifier has no calibrated")
+    keys = [
+        line.split(": ")[0] for line in refused(config(aliases={"a": {"quality_target": 1}}, classifier={"name": "x"}))
+    ]
+    assert keys == ["classifier.name"]
+
+
+@pytest.fixture
+def calibrated(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setitem(CLASSIFIERS, "calibrated", CalibratedRules)
+    return "calibrated"
+
+
+def test_a_quality_target_beyond_the_table(calibrated: str) -> None:
+    (line,) = refused(config(aliases={"auto": {"quality_target": 0.99}}, classifier={"name": calibrated}))
+    assert line.endswith("found 0.99: no threshold is calibrated for 0.99; allowed: above 0 and up to 0.98")
+
+
+def test_a_quality_target_is_told_with_its_threshold_and_its_warning(calibrated: str) -> None:
+    aliases: dict[str, Any] = {"a": {}, "b": {"quality_target": 0.93}, "c": {"quality_target": 0.98}}
+    settings = config(aliases=aliases, classifier={"name": calibrated})
+    assert check(PATH, settings, {}).simulated
+    between, thin = quality_notes(settings)
+    assert between == (
+        "aliases.b.quality_target: 0.93 (served as 0.95, the next that is calibrated): the small model answers where "
+        "score < 0.52; at 90% confidence, from 2000 judged prompts (made-up prompts; mistral-7b beside gpt-4), of "
+        "which 61% went to the latter"
+    )
+    assert thin.endswith(f"\n  WARNING: {TOO_FEW}")
+    assert quality_notes(config()) == []
+
+
+def test_the_command_shows_what_a_quality_target_comes_to(tmp_path: Path, calibrated: str) -> None:
+    text = (ROOT / "configs" / "parsimony.yaml").read_text(encoding="utf-8")
+    text = re.sub(r"(?m)^  name: \S+", f"  name: {calibrated}", text, count=1)
+    path = tmp_path / "parsimony.yaml"
+    path.write_text(text.replace("gpt-4: {}", "gpt-4: {quality_target: 0.98}"), encoding="utf-8")
+    (tmp_path / "prices.yaml").symlink_to(ROOT / "configs" / "prices.yaml")
+    done = CliRunner().invoke(config_app, ["check", "--config", str(path)])
+    assert done.exit_code == 0, done.output
+    assert "aliases.gpt-4.quality_target: 0.98: the small model answers where score < 0;" in done.stdout
+    assert f"  WARNING: {TOO_FEW}" in done.stdout
 
 
 def test_it_is_light() -> None:

@@ -135,3 +135,24 @@ def test_json_has_the_record_and_the_sums(tmp_path: Path) -> None:
     assert values["baseline_arithmetic"]["terms"][1] == {
         "kind": "output", "tokens": 50, "nusd_per_mtok": 60 * 10**9, "usd_per_mtok": "60.00",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("score", "words"),
+    [
+        (0.41, "score 0.4100 < 0.52 -> simple, by heuristic (quality target 0.95)"),
+        (0.52, "score 0.5200 >= 0.52 -> simple, by heuristic (quality target 0.95)"),
+    ],
+)
+def test_a_quality_target_is_told_with_the_threshold_of_that_time(tmp_path: Path, score: float, words: str) -> None:
+    detail = {"quality_target": 0.95, "threshold": 0.52}
+    assert told(tmp_path, score=score, detail=detail)["judged"] == words
+
+
+def test_a_quality_target_configured_since_is_told_as_such(tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    text = path.read_text(encoding="utf-8").replace("{moderate_from: 0.4, complex_from: 0.7}", "{quality_target: 0.95}")
+    path.write_text(text, encoding="utf-8")
+    shown = explained(spend_record("req_1", **WHOLE), load_config(path), load_prices(PRICES))
+    assert dict(facts(shown))["judged"].endswith("by heuristic (quality target 0.95, as configured now)")
+    assert explanation_as_json(shown)["thresholds_now"] == {"quality_target": 0.95}

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from classifiers.base import COMPLEX_FROM, MODERATE_FROM, Classification, Prompt, tier_of
 from classifiers.features import Features, extract
+from classifiers.lengths import LengthModel
 
 NAME = "heuristic@1"
 
@@ -57,15 +58,21 @@ class HeuristicClassifier:
             raise ValueError(f"0 <= moderate_from <= complex_from <= 1 must hold, not {moderate_from}, {complex_from}")
         self.moderate_from = moderate_from
         self.complex_from = complex_from
+        self._lengths = LengthModel()
 
     def classify(self, prompt: Prompt) -> Classification:
-        """Score, tier and what moved the score; bounded time, never an exception."""
-        contributions = _contributions(extract(prompt))
+        """Score, tier, what moved the score, the answer's length by hand-set cues; never raises, in bounded time."""
+        features = extract(prompt)
+        contributions = _contributions(features)
         score = _logistic(BASE_LOGIT + sum([amount for amount, _ in contributions]))
         named = [pair for pair in contributions if abs(pair[0]) >= _NAMED_FROM]
         named.sort(key=_size, reverse=True)
         return Classification(
-            score, tier_of(score, self.moderate_from, self.complex_from), tuple([name for _, name in named]), NAME
+            score,
+            tier_of(score, self.moderate_from, self.complex_from),
+            tuple([name for _, name in named]),
+            NAME,
+            output_length=self._lengths.predict(features, prompt),
         )
 
 

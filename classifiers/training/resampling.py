@@ -8,6 +8,8 @@ and for those it was chosen over. Two experiments, each with as many repetitions
 - *held out*: half of the stems calibrate, the other half is realised. Its own noise counts as a miss, too.
 - *population*: as many stems are drawn with replacement, and the whole set is realised. This is what the guarantee
   of `risk_control` speaks of, the set taken for the traffic.
+
+`--across` instead calibrates on each source and realises it on every other, which nothing promises to go well.
 """
 
 from __future__ import annotations
@@ -169,6 +171,17 @@ def misses(
     )
 
 
+def across(sources: Mapping[str, Judged], target: float, delta: float = DELTA) -> dict[tuple[str, str], float]:
+    """The quality kept on the second source by the threshold calibrated on the first: what no method promises."""
+    chosen = {name: choose(data, target, delta) for name, data in sources.items()}
+    return {
+        (one, other): float(data.quality()[chosen[one]])
+        for one in sources
+        for other, data in sources.items()
+        if other != one
+    }
+
+
 def subset(data: Judged, stems: NDArray[np.int64]) -> Judged:
     """The rows of these stems, numbered anew; a stem named twice counts twice."""
     first = np.searchsorted(data.stem, np.arange(data.stems + 1))
@@ -213,23 +226,42 @@ def _usable(examples: Iterable[Example]) -> list[Example]:
 
 def main() -> None:
     options = _options()
+    sources = _sources(options)
+    if options.across:
+        for target in options.target:
+            print(_across_table(target, across(sources, target, options.delta)), end="\n\n")
+        return
+    for name, data in sources.items():
+        found = _found(options, data)
+        if options.json:
+            about = {"source": name, "stems": data.stems, "classifier": options.classifier}
+            print(json.dumps(about | {"misses": [asdict(one) for one in found]}))
+        else:
+            print(f"{name}, {data.stems} stems, {options.classifier}\n{table(found)}\n")
+
+
+def _sources(options: argparse.Namespace) -> dict[str, Judged]:
+    """Each pair of models of each file."""
     classifier = registry.create(options.classifier)
+    sources = {}
     for path in options.data:
         examples = _usable(read(path, weak_model=options.weak_model, strong_model=options.strong_model))
-        for pair, rows in by_pair(examples).items():
-            data = judged_by(classifier, rows)
-            rng = np.random.default_rng(options.seed)
-            found = [
-                misses(data, target, method, rng=rng, delta=options.delta, repeats=options.repeats,
-                       calibration=options.calibration)
-                for target in options.target
-                for method in options.method
-            ]  # fmt: skip
-            about = {"file": path, "pair": pair, "stems": data.stems, "classifier": options.classifier}
-            if options.json:
-                print(json.dumps(about | {"misses": [asdict(one) for one in found]}))
-            else:
-                print(f"{path}, {' -> '.join(pair)}, {data.stems} stems, {options.classifier}\n{table(found)}\n")
+        for (small, large), rows in by_pair(examples).items():
+            sources[f"{path}, {small} -> {large}"] = judged_by(classifier, rows)
+    return sources
+
+
+def _found(options: argparse.Namespace, data: Judged) -> list[Misses]:
+    rng = np.random.default_rng(options.seed)
+    sizes = {"delta": options.delta, "repeats": options.repeats, "calibration": options.calibration}
+    return [misses(data, target, method, rng=rng, **sizes) for target in options.target for method in options.method]
+
+
+def _across_table(target: float, kept: Mapping[tuple[str, str], float]) -> str:
+    missed = sum(quality < target for quality in kept.values())
+    lines = [f"{100 * quality:6.1f}  {one}  ->  {other}" for (one, other), quality in kept.items()]
+    head = f"target {100 * target:.1f}: missed in {missed} of {len(kept)} pairs of sources; kept, per cent:"
+    return "\n".join([head, *lines])
 
 
 def _options() -> argparse.Namespace:
@@ -245,6 +277,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--calibration", type=int, metavar="STEMS", help="how many stems calibrate; half unless said")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--across", action="store_true", help="calibrate on each source, realise on the others")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 

@@ -11,7 +11,7 @@ import pytest
 
 from classifiers.heuristic import HeuristicClassifier
 from classifiers.training.datasets import by_pair, read
-from classifiers.training.resampling import METHODS, judged_by, main, misses, subset, table
+from classifiers.training.resampling import METHODS, across, judged_by, main, misses, subset, table
 from classifiers.training.risk_control import Judged, judged
 from tests.unit.test_classifiers_training_risk_control import prompts
 
@@ -95,6 +95,24 @@ def test_the_command_prints_a_table_or_json(
     main()
     (row,) = capsys.readouterr().out.splitlines()
     assert [one["method"] for one in json.loads(row)["misses"]] == ["betting", "naive"]
+
+
+def test_another_kind_of_prompts_may_miss(
+    data: Judged, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores, weak, strong, stems = prompts(1_500)
+    worse = judged(scores, 0.3 * weak, strong, stems)
+    kept = across({"usual": data, "worse": worse}, 0.9)
+    assert kept["usual", "worse"] < 0.8
+    assert kept["worse", "usual"] > 0.9
+    path = tmp_path / "made_up.jsonl"
+    others = [line | {"weak_model": "smaller", "weak_score": 0} for line in lines()]
+    path.write_text("\n".join(map(json.dumps, lines() + others)))
+    monkeypatch.setattr("sys.argv", ["resampling", "--data", str(path), "--target", "0.3", "--across"])
+    main()
+    head, first, *_ = capsys.readouterr().out.splitlines()
+    assert head == "target 30.0: missed in 1 of 2 pairs of sources; kept, per cent:"
+    assert first.split()[0] == "0.0"
 
 
 def test_the_table_is_in_per_cent(data: Judged) -> None:

@@ -19,6 +19,7 @@ from classifiers.training.risk_control import (
     least,
     log_capital,
     quality_targets,
+    quality_targets_of_each,
     threshold_of,
 )
 
@@ -196,6 +197,31 @@ def test_the_table_is_plain_data() -> None:
     assert table.allowed() == TARGETS
     assert parse_quality_targets(json.loads(json.dumps(table.as_json()))) == table
     assert all(isinstance(entry, CalibratedThreshold) and entry.confidence == 0.9 for entry in table.thresholds)
+
+
+def test_a_table_of_several_sources_keeps_its_targets_on_each() -> None:
+    scores, weak, strong, stems = prompts(3_000)
+    worse = judged(scores, weak * (scores < 0.4), strong, stems)
+    sources = {"usual": judged(scores, weak, strong, stems), "worse": worse}
+    table = quality_targets_of_each(sources, "small", "large", targets=(0.8, 0.9, 0.95))
+    assert table.calibrated_on == "usual, worse"
+    for entry in table.thresholds:
+        alone = [threshold_of(data, entry.target, 0.05) for data in sources.values()]
+        assert entry.threshold == min(one.threshold for one in alone) > 0.0
+        at = int(np.searchsorted(GRID, entry.threshold))
+        assert entry.expected_quality == pytest.approx(min(data.quality()[at] for data in sources.values()), abs=1e-6)
+        assert entry.expected_quality >= entry.target
+        assert (entry.examples, entry.confidence) == (6_000, 0.9)
+
+
+def test_a_source_without_enough_prompts_decides_and_is_named() -> None:
+    few = judged(*prompts(10))
+    table = quality_targets_of_each({"many": judged(*prompts(3_000)), "few": few}, "small", "large", targets=(0.95,))
+    (entry,) = table.thresholds
+    assert (entry.threshold, entry.expected_strong_share, entry.expected_quality) == (0.0, 1.0, 1.0)
+    assert (entry.warning or "").startswith("few: 10 judged prompts are too few")
+    with pytest.raises(ValueError, match="at least one source"):
+        quality_targets_of_each({}, "small", "large")
 
 
 @pytest.mark.parametrize(

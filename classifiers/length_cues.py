@@ -90,7 +90,7 @@ CUES = (
     ),
     Cue("table", -0.1, 0.0, "table csv json spreadsheet excel", "表格"),
     Cue("quantity", -0.3, 0.1, "many much", "多少 几个"),
-    Cue("courtesy", -1.6, 0.3, "hello hi hey thanks thank bye goodbye", "你好 您好 谢谢 再见"),
+    Cue("courtesy", -2.6, 0.3, "hello hi hey thanks thank bye goodbye", "你好 您好 谢谢 再见"),
     # From here on the words alone do not make the cue.
     Cue(
         "only the answer",

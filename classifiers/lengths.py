@@ -1,8 +1,8 @@
 """How long the answer will be: a linear model of the logarithm of its tokens, over features and cues.
 
-The scale and the weights of the cues are set by hand (`classifiers.length_cues`): nothing whose licence lets it train
-what ships records answers in a chat. How the features of difficulty move the length is learned from recorded answers
-to examinations, each source centred, so that their shapes come in and their scales stay out.
+The scale and the weights are set by hand (those of cues in `classifiers.length_cues`): nothing whose licence lets it
+train what ships records answers in a chat. Training learns the shape of the law: how far its mean and its 95th
+percentile lie above the median.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SPREAD_OF_TARGET = 0.4
 SQUEEZED = {
     "code": (2.0, 0.1, 0.0),
     "mathematics": (3.0, 0.0, 0.0),
-    "quantities": (3.0, 0.0, 0.0),
+    "quantities": (3.0, -0.4, 0.0),
     "constraints": (2.0, 0.0, 0.0),
     "steps": (2.0, 0.0, 0.0),
     "reasoning": (1.0, 0.15, 0.0),
@@ -51,6 +51,9 @@ _TYPICAL_UNITS = 20.0
 UNITS = "units"
 """The logarithm of the prompt's words over those of a typical one; a longer question gets a longer answer."""
 _UNITS_LOCATION = 0.03
+WORKING = "working"
+"""That logarithm times the squeezed quantities: of a sum in words, the longer one takes longer to work out."""
+_WORKING_LOCATION = 0.1
 
 # A conversation goes on as it went: the weight of its own answers' mean length.
 _HISTORY_TRUST = 0.4
@@ -68,19 +71,20 @@ _STAYING = ("brief", "only the answer", "courtesy")
 _FIRM_TRUST = 0.75
 _FADES = tuple(cue.location < 0.0 and cue.name not in _STAYING for cue in CUES)
 
-NUMBERS = (UNITS, *SQUEEZED)
+NUMBERS = (UNITS, WORKING, *SQUEEZED)
 NAMES = (*NUMBERS, *(cue.name for cue in CUES))
 """Of the weights, in the order of the arrays."""
 KEYS = ("length_names", "length_location", "length_spread", "length_base")
 
 _UNITS_AT = Features._fields.index("units")
 _SQUEEZED_AT = tuple(
-    (Features._fields.index(name), half, at) for at, (name, (half, _, _)) in enumerate(SQUEEZED.items(), start=1)
+    (Features._fields.index(name), half, at) for at, (name, (half, _, _)) in enumerate(SQUEEZED.items(), start=2)
 )
 _FIRST_CUE = len(NUMBERS)
 _CODE_AT, _MATHEMATICS_AT, _QUANTITIES_AT = (
     Features._fields.index(name) for name in ("code", "mathematics", "quantities")
 )
+_QUANTITIES_HALF = SQUEEZED["quantities"][0]
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -95,8 +99,13 @@ class Estimate(NamedTuple):
 
 def hand_set() -> dict[str, NDArray[Any]]:
     """The arrays of a model that has learned nothing."""
-    location = [_UNITS_LOCATION, *(weight for _, weight, _ in SQUEEZED.values()), *(cue.location for cue in CUES)]
-    spread = [0.0, *(weight for _, _, weight in SQUEEZED.values()), *(cue.spread for cue in CUES)]
+    location = [
+        _UNITS_LOCATION,
+        _WORKING_LOCATION,
+        *(weight for _, weight, _ in SQUEEZED.values()),
+        *(cue.location for cue in CUES),
+    ]
+    spread = [0.0, 0.0, *(weight for _, _, weight in SQUEEZED.values()), *(cue.spread for cue in CUES)]
     return {
         "length_names": np.array(NAMES),
         "length_location": np.array(location),
@@ -167,8 +176,9 @@ def _check(arrays: Arrays) -> None:
 def _present(features: Features) -> list[tuple[int, float]]:
     """Which numbers speak, and what they say."""
     present = [(at, features[of] / (features[of] + half)) for of, half, at in _SQUEEZED_AT if features[of] > 0.0]
-    present.append((0, log1p(max(features[_UNITS_AT], 0.0)) - log1p(_TYPICAL_UNITS)))
-    return present
+    units = log1p(max(features[_UNITS_AT], 0.0)) - log1p(_TYPICAL_UNITS)
+    quantities = features[_QUANTITIES_AT]
+    return [(0, units), (1, units * quantities / (quantities + _QUANTITIES_HALF)), *present]
 
 
 def _fade(features: Features) -> float:
@@ -200,11 +210,3 @@ def _as_before(location: float, messages: tuple[Message, ...]) -> float:
     answers = [tokens_of(message.text) for message in messages[-_HISTORY_MESSAGES:] if message.role == "assistant"]
     total = sum(answers)
     return location if total < 1.0 else location + _HISTORY_TRUST * (log(total / len(answers)) - location)
-
-
-def numbers_of(features: Features) -> NDArray[np.float64]:
-    """The values that the weights of `NUMBERS` multiply, (len(NUMBERS),): what training fits on."""
-    values = np.zeros(len(NUMBERS))
-    for at, value in _present(features):
-        values[at] = value
-    return values

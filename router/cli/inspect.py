@@ -48,5 +48,8 @@ def classify(text: str, classifier: str = "heuristic", as_json: JsonOption = Fal
         typer.echo(orjson.dumps(judged).decode())
         return
     typer.echo(f"{judged.tier}  score {judged.score:.3f}  ({judged.classifier})")
+    if judged.output_length is not None:
+        length = judged.output_length
+        typer.echo(f"answer: about {length.expected_tokens} tokens, 95 of 100 within {length.p95_tokens}")
     for signal in judged.signals:
         typer.echo(f"  {signal}")

@@ -22,9 +22,9 @@ from classifiers.length_cues import CUES, INDEX, Reading, read, tokens_of
 # The median answer of a chat model of the small kind to a question that says nothing of length: by hand.
 BASE_TOKENS = 300.0
 BASE_SPREAD = 0.62
-# The shape of the law, by hand where nothing was learned: the logarithm of mean over median, in variances (a half in a
-# log-normal law, less in one that leans to short answers), and the 95th percentile, in standard deviations (1.645).
-MEAN_SHARE, P95_DEVIATIONS = 0.4, 1.4
+# The shape of the law, where nothing was learned that of the log-normal one: the logarithm of mean over median, in
+# variances, and of the 95th percentile over the median, in standard deviations.
+MEAN_SHARE, P95_DEVIATIONS = 0.5, 1.645
 # A cue may be misheard, and then the answer is as long as any: this much of the upper end's logarithm stays the cues',
 # the rest is what it would be without them. Of what is asked for in so many words, it is its trust squared.
 _UPPER_TRUST = 0.5

@@ -55,7 +55,8 @@ class Classification:
     `score` in [0, 1] estimates the probability that the small model's answer falls short of the
     baseline's. `signals` names what moved the score, strongest first, for people to read. `score_sd` is the
     standard deviation of that estimate, `fingerprint` the id of the request's stable part and `task` the model's own
-    name for the kind of request it is; each is None where the classifier does not know it.
+    name for the kind of request it is; each is None where the classifier does not know it. `prior_score` is the
+    score before the operator's evidence moved it, None where none did.
     """
 
     score: float
@@ -66,6 +67,7 @@ class Classification:
     output_length: OutputLength | None = None
     fingerprint: str | None = None
     task: str | None = None
+    prior_score: float | None = None
 
 
 class Classifier(Protocol):

@@ -1,18 +1,37 @@
-"""Every classifier in the registry, against the suite."""
+"""Every classifier in the registry, bare and with evidence, against the suite."""
 
 from __future__ import annotations
 
 import pytest
 from hypothesis import given, settings
 
+from classifiers.adapted import AdaptedClassifier, name_of
 from classifiers.base import Classifier, Message, Prompt
+from classifiers.fingerprint import fingerprint, keys
+from classifiers.posterior import LEVELS, Group, Level, Posterior
 from classifiers.registry import CLASSIFIERS, create
 from tests.contracts.classifier_suite import PROMPTS, check_answer
 
 
-@pytest.fixture(scope="module", params=sorted(CLASSIFIERS))
+def with_evidence(inner: Classifier) -> Classifier:
+    """Evidence on what the suite's prompts hold, and on what they do not."""
+    seen = [Prompt((Message("user", text),)) for text in ("", "prove", "翻译")]
+    known = {
+        name: Group(1.0, 3.0, 5.0, 0.0)
+        for prompt in seen
+        for own, rest in keys(fingerprint(prompt))
+        for name in (own, rest)
+    }
+    levels = tuple(Level(0.5, known) for _ in LEVELS)
+    return AdaptedClassifier(inner, Posterior(name_of(inner), "small", 0.3, 0.01, 0.0, 0.8, 0.5, 90.0, levels))
+
+
+@pytest.fixture(
+    scope="module", params=[*sorted(CLASSIFIERS), *(f"{name} with evidence" for name in sorted(CLASSIFIERS))]
+)
 def classifier(request: pytest.FixtureRequest) -> Classifier:
-    return create(request.param)
+    name, _, evidence = request.param.partition(" ")
+    return with_evidence(create(name)) if evidence else create(name)
 
 
 @settings(max_examples=200, deadline=None)

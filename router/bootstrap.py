@@ -12,14 +12,13 @@ from pathlib import Path
 
 import redis
 
-from classifiers import registry
 from classifiers.base import Classifier
 from policies.baseline import Baseline
 from policies.catalog import Deployment
 from router.clock import SYSTEM_CLOCK, Clock
 from router.config import Config, DeploymentConfig, load_config
 from router.errors import ConfigError
-from router.lineup import line_up, thresholds
+from router.lineup import choose_classifier, line_up, thresholds
 from router.pipeline.accounts import Accountant
 from router.pipeline.authenticate import Authenticator
 from router.pipeline.chat import CachePolicy, ChatPipeline
@@ -130,7 +129,7 @@ def _services(
     targets: Mapping[str, Target],
     simulated: bool,
 ) -> Services:
-    classifier = registry.create(config.classifier.name)
+    classifier = choose_classifier(config)
     models = Models(_aliases(config, deployments, classifier), deployments)
     accountant = _accountant(config, prices, deployments)
     retries = config.retries

@@ -58,6 +58,7 @@ class LoggingConfig(_Section):
 
 class ClassifierConfig(_Section):
     name: str = "heuristic"
+    evidence: Path | None = None
 
 
 class CacheConfig(_Section):
@@ -211,4 +212,7 @@ def load_config(path: Path) -> Config:
     except ValidationError as error:
         hint = "; `parsimony config schema` lists the known ones"
         raise ConfigError("\n".join(f"{path}: {line}" for line in problems(error, hint))) from error
-    return config.model_copy(update={"prices": (path.parent / config.prices).resolve()})
+    classifier = config.classifier
+    if classifier.evidence is not None:
+        classifier = classifier.model_copy(update={"evidence": (path.parent / classifier.evidence).resolve()})
+    return config.model_copy(update={"prices": (path.parent / config.prices).resolve(), "classifier": classifier})

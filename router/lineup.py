@@ -6,7 +6,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from classifiers.base import Classifier
+from classifiers import registry
+from classifiers.adapted import adapt
+from classifiers.base import TIERS, Classifier
+from classifiers.posterior import PosteriorError
+from classifiers.posterior import read as read_fit
 from classifiers.quality import CalibratedThreshold, quality_targets_of
 from router.config import AliasConfig, Config, DeploymentConfig
 from router.errors import ConfigError
@@ -58,6 +62,31 @@ def calibrated(name: str, quality_target: float, classifier: Classifier) -> Cali
         return table.threshold_for(quality_target)
     except ValueError as error:
         raise ConfigError(f"{found}: {error}") from None
+
+
+def choose_classifier(config: Config) -> Classifier:
+    """The configured classifier, with the evidence on the smallest deployed model that has some.
+
+    Raises ConfigError where the file of evidence cannot be used, and ValueError for a classifier that does not exist.
+    """
+    classifier = registry.create(config.classifier.name)
+    path = config.classifier.evidence
+    if path is None:
+        return classifier
+    try:
+        return adapt(classifier, read_fit(path), _small_first(config))
+    except PosteriorError as error:
+        raise ConfigError(f"classifier.evidence: {error}") from None
+    except ValueError as error:
+        raise ConfigError(f"classifier.evidence: {path}: {error}") from None
+
+
+def _small_first(config: Config) -> list[str]:
+    """The names by which evidence may call a deployed model: the deployment's own, the wire's, the price's."""
+    ordered = sorted(config.deployments, key=lambda deployment: TIERS.index(deployment.tier))
+    # Beside the most capable, some are small; where all are alike, each may be.
+    small = [deployment for deployment in ordered if deployment.tier != ordered[-1].tier] or ordered
+    return list(dict.fromkeys(name for each in small for name in (each.name, each.model, each.price)))
 
 
 def line_up(config: Config, environ: Mapping[str, str] = os.environ) -> Lineup:

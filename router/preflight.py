@@ -16,7 +16,7 @@ from classifiers.quality import QualityTargets, quality_targets_of
 from classifiers.registry import CLASSIFIERS
 from router.config import Config, DeploymentConfig
 from router.errors import ConfigError
-from router.lineup import Lineup, calibrated, line_up
+from router.lineup import Lineup, calibrated, choose_classifier, line_up
 from router.prices import PriceBook, UnknownModel, load_prices
 from router.tokenizers import verify_encoding
 
@@ -66,6 +66,16 @@ def _begins_with(url: str, schemes: tuple[str, ...]) -> bool:
 def _classifier(config: Config) -> Iterator[str]:
     if config.classifier.name not in CLASSIFIERS:
         yield f"classifier.name: found {config.classifier.name!r}; allowed: {', '.join(sorted(CLASSIFIERS))}"
+    elif config.classifier.evidence is not None:
+        try:
+            choose_classifier(config)
+        except ConfigError as error:
+            yield str(error)
+        for name in _wanted_quality(config):
+            yield (
+                f"aliases.{name}.quality_target: its threshold was calibrated for the classifier's own scores, which "
+                "classifier.evidence moves; allowed: one of the two"
+            )
 
 
 def _quality_targets(config: Config) -> Iterator[str]:

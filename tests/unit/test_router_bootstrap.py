@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from classifiers.heuristic import NAME
+from classifiers.posterior import LEVELS, Fit, Level, Posterior
 from classifiers.registry import CLASSIFIERS
 from router.bootstrap import open_services, redis_url, request_ids, sql_url
 from router.config import Config, load_config
 from router.errors import ConfigError, StoreUnavailable
+from router.openai.requests import parse_chat_request
 from router.pipeline.models import Alias
+from router.stores.base import Principal
 from router.stores.redis_server import embedded_url
 from tests.support.administration import write_config
 from tests.support.calibrated import CalibratedRules
@@ -54,6 +58,21 @@ async def test_a_quality_target_becomes_the_threshold_of_its_table(
         auto = services.models.resolve("auto")
         assert isinstance(auto, Alias)
         assert (auto.moderate_from, auto.complex_from, auto.quality_target) == (0.52, 0.52, 0.95)
+
+
+async def test_evidence_moves_what_the_configured_classifier_says(tmp_path: Path, url: str) -> None:
+    levels = tuple(Level(0.5, {}) for _ in LEVELS)
+    posterior = Posterior(NAME, "small", 0.0, 0.0, 0.0, 1.0, 1.0, 5.0, levels)
+    Fit(NAME, 0.0, 30.0, (posterior,)).write(tmp_path / "evidence.json")
+    path = write_config(tmp_path, url)
+    text = path.read_text(encoding="utf-8") + "classifier: {evidence: evidence.json}\n"
+    path.write_text(text, encoding="utf-8")
+    async with open_services(load_config(path), simulated_url=NOBODY) as services:
+        request = parse_chat_request(b'{"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}')
+        principal = Principal("key-1", "team-1", "application", None, ())
+        decided = services.pipeline._decider.decide(principal, request, 1.8e9)
+    assert decided.classification is not None
+    assert decided.classification.classifier == f"{NAME}+evidence"
 
 
 async def test_without_redis_there_is_no_start(tmp_path: Path) -> None:

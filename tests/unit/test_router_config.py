@@ -196,6 +196,12 @@ def test_a_key_may_be_limited_to_what_can_be_asked_for(path: Path) -> None:
         config.check_model_names(["auto", "smal", "gpt-5"])
 
 
+def test_the_file_of_evidence_lies_beside_the_configuration(path: Path) -> None:
+    assert loaded(path, LEAST).classifier.evidence is None
+    learned = loaded(path, LEAST + "classifier: {evidence: learned/evidence.json}\n")
+    assert learned.classifier.evidence == path.parent / "learned" / "evidence.json"
+
+
 def test_the_thresholds_are_the_classifiers_own(path: Path) -> None:
     alias, classifier = loaded(path, LEAST).aliases["auto"], HeuristicClassifier()
     assert (alias.moderate_from, alias.complex_from) == (classifier.moderate_from, classifier.complex_from)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from classifiers.heuristic import HeuristicClassifier
-from router.config import AliasConfig, Config
+from classifiers.adapted import AdaptedClassifier
+from classifiers.heuristic import NAME, HeuristicClassifier
+from classifiers.posterior import LEVELS, Fit, Level, Posterior
+from router.config import AliasConfig, ClassifierConfig, Config
 from router.errors import ConfigError
-from router.lineup import Thresholds, line_up, thresholds
+from router.lineup import Thresholds, choose_classifier, line_up, thresholds
 from tests.support.calibrated import CalibratedRules
 
 LOCAL = {"name": "local", "base_url_env": "LOCAL_URL", "tier": "simple"}
@@ -52,6 +55,35 @@ def test_never_means_never() -> None:
 
 def test_simulated_deployments_alone_are_simulated() -> None:
     assert names(config(MADE_UP)) == (["made-up"], True, {})
+
+
+def write_fit(path: Path, *small_models: str) -> Path:
+    levels = tuple(Level(0.5, {}) for _ in LEVELS)
+    posteriors = [Posterior(NAME, name, 0.0, 0.0, 0.0, 1.0, 1.0, 5.0, levels) for name in small_models]
+    Fit(NAME, 0.0, 30.0, tuple(posteriors)).write(path)
+    return path
+
+
+def test_without_evidence_the_classifier_is_as_configured() -> None:
+    assert isinstance(choose_classifier(config(LOCAL, REMOTE)), HeuristicClassifier)
+
+
+def test_with_it_the_evidence_on_the_smallest_model_counts(tmp_path: Path) -> None:
+    middle = {"name": "middle", "base_url": "https://api.example/v1", "tier": "moderate"}
+    settings = config(REMOTE, middle, LOCAL)
+    for small_models in (("remote", "middle", "local"), ("middle", "local"), ("local",)):
+        path = write_fit(tmp_path / "e.json", *small_models)
+        chosen = choose_classifier(settings.model_copy(update={"classifier": ClassifierConfig(evidence=path)}))
+        assert isinstance(chosen, AdaptedClassifier)
+        assert chosen.posterior.small_model == "local"
+
+
+@pytest.mark.parametrize("small_model", ["other", "remote"])
+def test_evidence_on_none_of_the_small_ones_is_refused(tmp_path: Path, small_model: str) -> None:
+    path = write_fit(tmp_path / "e.json", small_model)
+    settings = config(LOCAL, REMOTE).model_copy(update={"classifier": ClassifierConfig(evidence=path)})
+    with pytest.raises(ConfigError, match=f"holds evidence on {small_model}; deployed are local, m, p"):
+        choose_classifier(settings)
 
 
 def test_an_alias_without_a_quality_target_keeps_its_thresholds() -> None:

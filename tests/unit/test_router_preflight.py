@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from classifiers.posterior import LEVELS, Fit, Level, Posterior
 from classifiers.registry import CLASSIFIERS
 from router.cli.inspect import config_app
 from router.config import Config
@@ -47,6 +48,34 @@ def refused(settings: Config, environ: Mapping[str, str] | None = None) -> list[
 def test_what_can_serve_passes(environ: dict[str, str]) -> None:
     lineup = check(PATH, config(), environ)
     assert lineup.simulated == (not environ)
+
+
+def evidence_file(path: Path, prior: str = "heuristic@1", small_model: str = "local") -> Path:
+    levels = tuple(Level(0.5, {}) for _ in LEVELS)
+    Fit(prior, 0.0, 30.0, (Posterior(prior, small_model, 0.0, 0.0, 0.0, 1.0, 1.0, 5.0, levels),)).write(path)
+    return path
+
+
+def test_evidence_that_fits_passes(tmp_path: Path) -> None:
+    check(PATH, config(classifier={"evidence": evidence_file(tmp_path / "e.json")}), {})
+
+
+def test_evidence_that_cannot_be_used(tmp_path: Path) -> None:
+    path = tmp_path / "e.json"
+    (line,) = refused(config(classifier={"evidence": path}))
+    assert line.startswith(f"classifier.evidence: {path}: cannot be read")
+    evidence_file(path, prior="other@7")
+    (line,) = refused(config(classifier={"evidence": path}))
+    assert line == f"classifier.evidence: {path}: was fitted to the scores of other@7, not of heuristic@1: fit anew"
+    evidence_file(path, small_model="remote")
+    (line,) = refused(config(classifier={"evidence": path}))
+    assert line == f"classifier.evidence: {path}: holds evidence on remote; deployed are local, m, gpt-4"
+
+
+def test_evidence_moves_scores_away_from_calibrated_thresholds(tmp_path: Path, calibrated: str) -> None:
+    path = evidence_file(tmp_path / "e.json")
+    settings = config(aliases={"auto": {"quality_target": 0.9}}, classifier={"name": calibrated, "evidence": path})
+    assert any("which classifier.evidence moves; allowed: one of the two" in line for line in refused(settings))
 
 
 def test_an_unknown_classifier() -> None:

@@ -91,29 +91,36 @@ class Posterior:
     def estimate(self, score: float, task: str | None, fingerprint: str) -> Estimate:
         """What to say of a request of which the classifier said `score` and `task`; takes microseconds."""
         prior = centre = logit(score)
-        total, variance, judged, known_by = self.intercept, self.variance, 0.0, ""
-        recurs = False
+        total, nested, crossed = self.intercept, self.variance, 0.0
+        judged, known_by, among, recurs = 0.0, "", 0.0, False
         for at, (own_name, rest_name) in enumerate(((task or "", ""), *keys(fingerprint))):
             if not own_name or (at == _CLAUSE_AT and not recurs):
                 continue  # of an opening that is a one-off, the clause is one, too
             level_variance, groups = self.levels[at]
-            group = groups.get(own_name)
-            recurs = group is not None
-            if group is not None and at != _CLOSING_AT:
-                judged, known_by = group.weight, LEVELS[at]
-            group = group or groups.get(rest_name)
-            if group is None:
-                variance += level_variance
-                continue
-            total += group.offset
-            if at == _CENTRED_AT:
-                centre = group.centre
-            # What a group's own judgements tell, the coarser ones need not.
-            own_variance = 1.0 / (1.0 / level_variance + group.information)
-            left = own_variance / level_variance
-            variance = own_variance + left * left * variance
+            own = groups.get(own_name)
+            group = own or groups.get(rest_name)
+            variance, left = level_variance, 1.0
+            if group is not None:
+                total += group.offset
+                variance = 1.0 / (1.0 / level_variance + group.information)
+                left = variance / level_variance
+                if at == _CENTRED_AT:
+                    centre = group.centre
+                if own is None:
+                    variance += level_variance * (1.0 - group.weight / (among + _DOUBTFUL))
+            if at in _CROSSED:
+                crossed += variance
+            else:
+                # What a group's own judgements tell, those of what it lies in need not.
+                nested = variance + left * left * nested
+            if at != _CLOSING_AT:
+                recurs = own is not None
+                if own is not None:
+                    judged, known_by = own.weight, LEVELS[at]
+                if at == _APPLICATION_AT:
+                    among = judged
         total += self.slope_between * (centre - self.centre) + self.slope_within * (prior - centre)
-        return _estimate(total, variance, judged, known_by)
+        return _estimate(total, nested + crossed, judged, known_by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +171,12 @@ def read(path: Path) -> Fit:
 
 
 _CENTRED_AT = LEVELS.index(CENTRED_LEVEL)
-_CLAUSE_AT, _CLOSING_AT = LEVELS.index("clause"), LEVELS.index("closing")
+_APPLICATION_AT, _CLAUSE_AT, _CLOSING_AT = (LEVELS.index(name) for name in ("application", "clause", "closing"))
+# These lie in no other level, nor in one another; an opening lies in its application, a clause in its opening.
+_CROSSED = (LEVELS.index("task"), _CLOSING_AT)
+# A part not judged before is a one-off, or the first of many. The more of an application's judgements fell on one-offs,
+# the likelier the former, of which all that can be learned is known; before so many judgements, nobody can tell.
+_DOUBTFUL = 20.0
 
 
 def logit(score: float) -> float:

@@ -50,6 +50,7 @@ _DISPERSION_JUDGEMENTS, _LEAST_DISPERSION, _LARGEST_DISPERSION = 10.0, 0.2, 1.0
 _ITERATIONS = 40
 _LARGEST_LOGIT = 6.0
 _LEAST_BINOMIAL_VARIANCE = 0.03
+_LEAST_PRECISION = 0.004
 # Newton's steps overshoot where outcomes lie far from what is believed; none is longer than this, in logits.
 _LARGEST_STEP = 0.5
 
@@ -124,7 +125,10 @@ def fit_rows(rows: Rows, prior: str, small_model: str) -> Posterior:
         line.between += state.move(between, line.between - _SLOPE, _SLOPE_SD, least=-line.between)
         used = 3.0 + sum([state.shrink(level) for level in effects])
         state.dispersion = _dispersion(rows, state.linear, used)
-    _, precision = state.working()
+    mean, _ = _binomial(state.linear)
+    precision = rows.weights * np.maximum(mean * (1.0 - mean), _LEAST_PRECISION) / state.dispersion
+    for level in effects:
+        level.information = _sums(level.index, precision, len(level.offsets))
     return _posterior(prior, small_model, rows, effects, line, 1.0 / (precision.sum() + _INTERCEPT_SD**-2))
 
 
@@ -171,7 +175,7 @@ class _State:
         pull: FloatArray = _sums(level.index, score, size) - level.offsets / level.variance
         steps = np.clip(pull * left, -_LARGEST_STEP, _LARGEST_STEP)
         steps[groups] = 0.0
-        level.offsets, level.information = level.offsets + steps, information
+        level.offsets = level.offsets + steps
         self.linear = self.linear + steps[level.index]
         spread = float((level.offsets**2 + left)[:groups].sum()) + _VARIANCE_GROUPS * _VARIANCE
         level.variance = min(max(spread / (groups + _VARIANCE_GROUPS), _LEAST_VARIANCE), _LARGEST_VARIANCE)

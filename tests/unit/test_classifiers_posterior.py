@@ -56,9 +56,24 @@ def test_between_unknown_tasks_it_is_the_other_slope_that_counts() -> None:
 
 
 def test_a_new_template_leans_on_the_one_offs_of_its_application() -> None:
-    assert KNOWN.estimate(0.5, None, "a.new..").score == KNOWN.estimate(0.5, None, "a.easy..").score
-    new = KNOWN.estimate(0.5, None, "a.new..")
+    new, one_off = KNOWN.estimate(0.5, None, "a.new.."), KNOWN.estimate(0.5, None, "a.easy..")
+    assert new.score == pytest.approx(one_off.score, abs=0.03)
     assert (new.judged, new.known_by) == (137.0, "application")
+
+
+def test_it_is_in_doubt_unless_nearly_all_were_one_offs() -> None:
+    def sd(of_all: float) -> float:
+        known = knowing(
+            application={"a": Group(0.0, 50.0, of_all, 0.0)}, opening={"a.*": Group(0.0, 50.0, 1_000.0, 0.0)}
+        )
+        return known.estimate(0.5, None, "a.new..").sd
+
+    assert sd(1_000.0) < 0.05 < 0.1 < sd(10_000.0)
+
+
+def test_the_evidence_on_a_closing_that_all_share_leaves_a_new_template_in_doubt() -> None:
+    shared = {"a...x": Group(0.0, 5_000.0, 20_000.0, 0.0)}
+    assert knowing(closing=shared).estimate(0.5, None, "a.new.new.x").sd > 0.1
 
 
 def test_uncertainty_shrinks_with_evidence() -> None:

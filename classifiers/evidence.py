@@ -50,7 +50,8 @@ class Evidence:
 
     `outcome` in [0, 1] says how far the small model's answer fell short: 0 not at all, 1 wholly; a fraction is a
     judge's probability, or a partial shortfall. `score` is what the classifier named `classifier` (any, if empty) had
-    said. `weight` is that of one judgement; `time_s` (Unix seconds) is when the request was answered.
+    said, before evidence moved it. `weight` is that of one judgement; `time_s` (Unix seconds), when the request was
+    answered.
     """
 
     fingerprint: str

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from classifiers import registry
 from classifiers.adapted import adapt
-from classifiers.base import TIERS, Classifier
+from classifiers.artifact import ArtifactError, ArtifactMissing
+from classifiers.base import FALLBACK_CLASSIFIER, TIERS, Classifier
 from classifiers.posterior import PosteriorError
 from classifiers.posterior import read as read_fit
 from classifiers.quality import CalibratedThreshold, quality_targets_of
 from router.config import AliasConfig, Config, DeploymentConfig
 from router.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +71,10 @@ def calibrated(name: str, quality_target: float, classifier: Classifier) -> Cali
 def choose_classifier(config: Config) -> Classifier:
     """The configured classifier, with the evidence on the smallest deployed model that has some.
 
-    Raises ConfigError where the file of evidence cannot be used, and ValueError for a classifier that does not exist.
+    Without a trained model the rules do, and a warning says so. Raises ConfigError where a trained model or the file
+    of evidence is there and cannot be used, and ValueError for a classifier that does not exist.
     """
-    classifier = registry.create(config.classifier.name)
+    classifier = construct_classifier(config.classifier.name)
     path = config.classifier.evidence
     if path is None:
         return classifier
@@ -79,6 +84,17 @@ def choose_classifier(config: Config) -> Classifier:
         raise ConfigError(f"classifier.evidence: {error}") from None
     except ValueError as error:
         raise ConfigError(f"classifier.evidence: {path}: {error}") from None
+
+
+def construct_classifier(name: str) -> Classifier:
+    """By name, without evidence; raises as `choose_classifier` does."""
+    try:
+        return registry.create(name)
+    except ArtifactMissing as error:
+        logger.warning("the rules judge in place of the classifier %s: %s", name, error)
+        return registry.create(FALLBACK_CLASSIFIER)
+    except ArtifactError as error:
+        raise ConfigError(f"classifier.name: {name}: {error}") from None
 
 
 def _small_first(config: Config) -> list[str]:

@@ -16,7 +16,6 @@ from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from classifiers import registry
 from classifiers.adapted import name_of
 from classifiers.base import Classifier
 from classifiers.evidence import EVIDENCE_LIMIT, Evidence, EvidenceError, newest, read
@@ -25,6 +24,7 @@ from classifiers.training.fit_report import Calibration, GroupLine, Learned, as_
 from router.cli.options import FAILED, USAGE, ConfigOption, JsonOption, fail, warn
 from router.config import Config, default_config_path, load_config
 from router.errors import ConfigError
+from router.lineup import construct_classifier
 
 _SHOWN_GROUPS = 20
 _PIPED_COLUMNS = 120
@@ -49,8 +49,7 @@ def fit_evidence(
     as_json_: JsonOption = False,
 ) -> None:
     """Learn from judged requests how hard each task is, and how far to believe the configured classifier."""
-    settings = _settings(config)
-    classifier = registry.create(settings.classifier.name)
+    settings, classifier = _configured(config)
     name, now_s = name_of(classifier), time.time()
     with _spinner("reading and judging"):
         found = newest(_evidence([*evidence, *(more_evidence or [])], classifier, now_s, small_model))
@@ -78,13 +77,13 @@ def fit_evidence(
     warn(f"wrote {path}; servers read it when they start")
 
 
-def _settings(config: Path | None) -> Config:
+def _configured(config: Path | None) -> tuple[Config, Classifier]:
+    """The configuration and the classifier that serves by it, without the evidence that it may have already."""
     try:
         settings = load_config(config or default_config_path())
-        registry.create(settings.classifier.name)
+        return settings, construct_classifier(settings.classifier.name)
     except (ConfigError, ValueError) as error:
         fail(str(error), USAGE)
-    return settings
 
 
 def _evidence(

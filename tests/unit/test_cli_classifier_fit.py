@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from classifiers import posterior
 from classifiers.heuristic import NAME
 from router.cli.classifier_fit import fit_evidence
 
-CONFIG = Path(__file__).resolve().parents[2] / "configs" / "parsimony.yaml"
+EXAMPLE = Path(__file__).resolve().parents[2] / "configs" / "parsimony.yaml"
 app = typer.Typer()
 app.command("fit")(fit_evidence)
 
@@ -35,8 +37,21 @@ def judged(path: Path, count: int = 40) -> Path:
     return write(path, *hard, *easy)
 
 
+def configured(path: Path, evidence: str = "") -> Path:
+    """The example with the rules as its classifier."""
+    text = re.sub(
+        r"^classifier:\n  name: \w+",
+        "classifier:\n  name: heuristic" + evidence,
+        EXAMPLE.read_text("utf-8"),
+        flags=re.M,
+    )
+    return write(path, text)
+
+
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(each) for each in (*arguments, "--config", CONFIG)], env={"COLUMNS": "200"})
+    with TemporaryDirectory() as folder:
+        config = configured(Path(folder) / "parsimony.yaml")
+        return CliRunner().invoke(app, [str(each) for each in (*arguments, "--config", config)])
 
 
 def test_what_was_learned_is_shown_and_written(tmp_path: Path) -> None:
@@ -66,7 +81,7 @@ def test_programs_get_json(tmp_path: Path) -> None:
 
 
 def test_the_configuration_says_where_it_is_written(tmp_path: Path) -> None:
-    config = write(tmp_path / "my.yaml", CONFIG.read_text(encoding="utf-8").replace("# evidence:", "evidence:"))
+    config = configured(tmp_path / "my.yaml", "\n  evidence: evidence.json")
     evidence = judged(tmp_path / "e.jsonl")
     done = CliRunner().invoke(app, ["--evidence", str(evidence), "--config", str(config)])
     assert done.exit_code == 0, done.output

@@ -65,7 +65,7 @@ async def test_evidence_moves_what_the_configured_classifier_says(tmp_path: Path
     posterior = Posterior(NAME, "small", 0.0, 0.0, 0.0, 1.0, 1.0, 5.0, levels)
     Fit(NAME, 0.0, 30.0, (posterior,)).write(tmp_path / "evidence.json")
     path = write_config(tmp_path, url)
-    text = path.read_text(encoding="utf-8") + "classifier: {evidence: evidence.json}\n"
+    text = path.read_text(encoding="utf-8") + "classifier: {name: heuristic, evidence: evidence.json}\n"
     path.write_text(text, encoding="utf-8")
     async with open_services(load_config(path), simulated_url=NOBODY) as services:
         request = parse_chat_request(b'{"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}')

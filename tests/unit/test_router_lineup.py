@@ -65,7 +65,8 @@ def write_fit(path: Path, *small_models: str) -> Path:
 
 
 def test_without_evidence_the_classifier_is_as_configured() -> None:
-    assert isinstance(choose_classifier(config(LOCAL, REMOTE)), HeuristicClassifier)
+    settings = config(LOCAL, REMOTE).model_copy(update={"classifier": ClassifierConfig(name="heuristic")})
+    assert isinstance(choose_classifier(settings), HeuristicClassifier)
 
 
 def test_with_it_the_evidence_on_the_smallest_model_counts(tmp_path: Path) -> None:
@@ -73,7 +74,9 @@ def test_with_it_the_evidence_on_the_smallest_model_counts(tmp_path: Path) -> No
     settings = config(REMOTE, middle, LOCAL)
     for small_models in (("remote", "middle", "local"), ("middle", "local"), ("local",)):
         path = write_fit(tmp_path / "e.json", *small_models)
-        chosen = choose_classifier(settings.model_copy(update={"classifier": ClassifierConfig(evidence=path)}))
+        chosen = choose_classifier(
+            settings.model_copy(update={"classifier": ClassifierConfig(name="heuristic", evidence=path)})
+        )
         assert isinstance(chosen, AdaptedClassifier)
         assert chosen.posterior.small_model == "local"
 
@@ -81,7 +84,9 @@ def test_with_it_the_evidence_on_the_smallest_model_counts(tmp_path: Path) -> No
 @pytest.mark.parametrize("small_model", ["other", "remote"])
 def test_evidence_on_none_of_the_small_ones_is_refused(tmp_path: Path, small_model: str) -> None:
     path = write_fit(tmp_path / "e.json", small_model)
-    settings = config(LOCAL, REMOTE).model_copy(update={"classifier": ClassifierConfig(evidence=path)})
+    settings = config(LOCAL, REMOTE).model_copy(
+        update={"classifier": ClassifierConfig(name="heuristic", evidence=path)}
+    )
     with pytest.raises(ConfigError, match=f"holds evidence on {small_model}; deployed are local, m, p"):
         choose_classifier(settings)
 

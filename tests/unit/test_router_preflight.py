@@ -57,18 +57,18 @@ def evidence_file(path: Path, prior: str = "heuristic@1", small_model: str = "lo
 
 
 def test_evidence_that_fits_passes(tmp_path: Path) -> None:
-    check(PATH, config(classifier={"evidence": evidence_file(tmp_path / "e.json")}), {})
+    check(PATH, config(classifier={"name": "heuristic", "evidence": evidence_file(tmp_path / "e.json")}), {})
 
 
 def test_evidence_that_cannot_be_used(tmp_path: Path) -> None:
     path = tmp_path / "e.json"
-    (line,) = refused(config(classifier={"evidence": path}))
+    (line,) = refused(config(classifier={"name": "heuristic", "evidence": path}))
     assert line.startswith(f"classifier.evidence: {path}: cannot be read")
     evidence_file(path, prior="other@7")
-    (line,) = refused(config(classifier={"evidence": path}))
+    (line,) = refused(config(classifier={"name": "heuristic", "evidence": path}))
     assert line == f"classifier.evidence: {path}: was fitted to the scores of other@7, not of heuristic@1: fit anew"
     evidence_file(path, small_model="remote")
-    (line,) = refused(config(classifier={"evidence": path}))
+    (line,) = refused(config(classifier={"name": "heuristic", "evidence": path}))
     assert line == f"classifier.evidence: {path}: holds evidence on remote; deployed are local, m, gpt-4"
 
 

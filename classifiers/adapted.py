@@ -65,7 +65,7 @@ def adapt(inner: Classifier, fit: Fit, small_models: Sequence[str]) -> AdaptedCl
             f"holds evidence on {', '.join(fit.small_models) or 'no small model'}; "
             f"deployed are {', '.join(small_models) or 'none'}"
         )
-    return AdaptedClassifier(inner, posterior)
+    return AdaptedClassifier(inner, posterior, inner.moderate_from, inner.complex_from)
 
 
 def _signals(estimate: Estimate, others: tuple[str, ...]) -> tuple[str, ...]:

@@ -14,6 +14,9 @@ MODERATE_FROM = 0.35
 COMPLEX_FROM = 0.65
 """And from which on as complex."""
 
+DEFAULT_CLASSIFIER, FALLBACK_CLASSIFIER = "learned", "heuristic"
+"""By name: what judges unless configuration says otherwise, and what does where no trained model is there."""
+
 ResponseFormat = Literal["text", "json_object", "json_schema"]
 
 
@@ -71,7 +74,13 @@ class Classification:
 
 
 class Classifier(Protocol):
-    """Judges a prompt. Never raises, whatever the text; takes a fraction of a millisecond."""
+    """Judges a prompt. Never raises, whatever the text; takes a fraction of a millisecond.
+
+    Its tiers begin at its own thresholds, since the scores of two classifiers are spread differently.
+    """
+
+    moderate_from: float
+    complex_from: float
 
     def classify(self, prompt: Prompt) -> Classification: ...
 

@@ -15,9 +15,10 @@ from classifiers.vocabulary import (
     COURTESY_CHINESE,
     COURTESY_WORDS,
     EXPLANATION,
-    KIND_OF_PAIR,
-    KIND_OF_WORD,
+    KIND_OF_MARK,
     KINDS,
+    MARK_OF_PAIR,
+    MARK_OF_WORD,
     MATHEMATICS,
     QUANTITY,
     ROUTINE_CHINESE,
@@ -43,19 +44,18 @@ _INSTRUCTION_CHARACTERS = 80
 _CHINESE_INSTRUCTION_CHARACTERS = 40
 _COURTESY_UNITS = 6.0
 # A Chinese character is three UTF-8 bytes and about 0.6 of a word, as Chinese words average 1.6 characters.
-_UNITS_PER_EXTRA_BYTE = 0.3
+UNITS_PER_EXTRA_BYTE = 0.3
 _REMEMBERED_EXCERPTS = 512
 _HOW_MANY = re.compile(rb"\bhow +(?:many|much)\b")
 _CODE_CHARACTERS = b"{}();=<>`_"
 _CODE_MARKS = (b"();", b"):", b") {", b"==", b"->", b"=>", b"</", b"\n    ")
 # The first bytes of the block Mathematical Operators (U+2200 to U+227F).
-_OPERATOR_LEADS = (b"\xe2\x88", b"\xe2\x89")
+OPERATOR_LEADS = (b"\xe2\x88", b"\xe2\x89")
 # The UTF-8 lead bytes of U+4000 to U+9FFF; they occur nowhere else, so typographic quotes do not look like Chinese.
 _HAN_LEAD_BYTES = b"\xe4\xe5\xe6\xe7\xe8\xe9"
-# A kind's mark is one more than the kind, so that no mark is false.
-_MARKS = tuple(kind + 1 for kind in KINDS)
-_mark_of_word = {word: kind + 1 for word, kind in KIND_OF_WORD.items()}.get
-_mark_of_pair = {pair: kind + 1 for pair, kind in KIND_OF_PAIR.items()}.get
+_KIND_MARKS = tuple(kind + 1 for kind in KINDS)
+_mark_of_word = MARK_OF_WORD.get
+_mark_of_pair = MARK_OF_PAIR.get
 
 
 def _fold(byte: int) -> int:
@@ -115,16 +115,51 @@ class Features(NamedTuple):
     max_output_tokens: float = 0.0
 
 
+class Text(NamedTuple):
+    """One stretch of text, taken apart once for all who count in it; `pairs` is empty where it has no Chinese.
+
+    `marks` has a byte for each word or pair that the vocabulary knows, in no order.
+    """
+
+    raw: bytes
+    folded: bytes
+    words: list[bytes]
+    pairs: list[int]
+    marks: bytes
+    extra_bytes: int
+
+
+class Conversation(NamedTuple):
+    """A prompt's texts: the newest user message whole and its window taken apart, then excerpts of the others."""
+
+    newest: str
+    window: str
+    text: Text
+    system: str
+    earlier: tuple[str, ...]
+
+
 def extract(prompt: Prompt) -> Features:
     """The features of a prompt; of an empty one, zeros."""
+    return extract_from(prompt, listen(prompt.messages))
+
+
+def listen(messages: tuple[Message, ...]) -> Conversation:
+    """What will be read of a conversation."""
+    newest, system, earlier = parts(messages)
+    visible = window(newest, NEWEST_HEAD, NEWEST_TAIL)
+    return Conversation(newest, visible, take_apart(visible), system, earlier)
+
+
+def extract_from(prompt: Prompt, heard: Conversation) -> Features:
+    """The features of a prompt whose texts are at hand."""
     messages = prompt.messages
-    newest, system, earlier = _parts(messages)
-    text = _window(newest, NEWEST_HEAD, NEWEST_TAIL)
-    own = measure(text)
-    routine = _routine(text, own)
+    own = count(heard.text)
+    routine = _routine(heard.window, own)
+    system, earlier = heard.system, heard.earlier
     counts = _with_context(own, routine, system, earlier) if system or earlier else own
     return Features(
-        float(len(newest)),
+        float(len(heard.newest)),
         *counts,
         routine,
         float(min(prompt.tool_count, _LARGEST_NUMBER)),
@@ -135,24 +170,37 @@ def extract(prompt: Prompt) -> Features:
     )
 
 
-def measure(text: str) -> TextCounts:
-    """Count what a text holds, in one pass over its UTF-8 bytes and, where it has Chinese, one over its characters."""
+def take_apart(text: str) -> Text:
+    """Folded words (letters lower, digits to 0) and, where there is Chinese, the pairs of neighbouring characters."""
     raw = text.encode("utf-8", "surrogatepass")
     folded = raw.translate(_FOLD)
-    words = folded.split()
-    # Looked up, filtered and counted without a loop in Python: that is most of the time of a classification.
-    kinds = bytes(filter(None, map(_mark_of_word, words)))
     extra_bytes = len(raw) - len(text)
-    if extra_bytes and len(raw) != len(raw.translate(None, _HAN_LEAD_BYTES)):
-        kinds += bytes(filter(None, map(_mark_of_pair, pairs_of("\n" + text))))
-    tally: list[float] = [*map(kinds.count, _MARKS)]
+    chinese = extra_bytes and len(raw) != len(raw.translate(None, _HAN_LEAD_BYTES))
+    words = folded.split()
+    pairs = pairs_of("\n" + text) if chinese else []
+    # Looked up and filtered without a loop in Python: that is most of the time of a classification.
+    marks = bytes(filter(None, map(_mark_of_word, words)))
+    if pairs:
+        marks += bytes(filter(None, map(_mark_of_pair, pairs)))
+    return Text(raw, folded, words, pairs, marks, extra_bytes)
+
+
+def measure(text: str) -> TextCounts:
+    """Count what a text holds."""
+    return count(take_apart(text))
+
+
+def count(text: Text) -> TextCounts:
+    """Count what a text holds that is taken apart already."""
+    raw, folded, words, _, marks, extra_bytes = text
+    tally: list[float] = [*map(marks.translate(KIND_OF_MARK).count, _KIND_MARKS)]
     tally[CODE] += _code_marks(raw)
     tally[MATHEMATICS] += _mathematical_marks(raw)
     if b"how m" in folded:  # the word that asks for an explanation asks for a number here
         how_many = len(_HOW_MANY.findall(folded))
         tally[EXPLANATION] -= how_many
         tally[QUANTITY] += how_many
-    return TextCounts(len(words) + extra_bytes * _UNITS_PER_EXTRA_BYTE, *tally)
+    return TextCounts(len(words) + extra_bytes * UNITS_PER_EXTRA_BYTE, *tally)
 
 
 _measure_remembered = lru_cache(maxsize=_REMEMBERED_EXCERPTS)(measure)
@@ -169,7 +217,7 @@ def _mathematical_marks(raw: bytes) -> float:
     """LaTeX commands, powers and operators such as ∑ and ≤, at half a word each."""
     marks = raw.count(b"\\") + raw.count(b"^")
     if b"\xe2" in raw:
-        marks += sum([raw.count(lead) for lead in _OPERATOR_LEADS])
+        marks += sum([raw.count(lead) for lead in OPERATOR_LEADS])
     return 0.5 * marks
 
 
@@ -180,14 +228,14 @@ def _routine(text: str, own: TextCounts) -> float:
 
 
 def _opens_or_closes_routinely(text: str, units: float) -> bool:
-    ends = text if len(text) <= 2 * _INSTRUCTION_CHARACTERS else _window(text, *(_INSTRUCTION_CHARACTERS,) * 2)
+    ends = text if len(text) <= 2 * _INSTRUCTION_CHARACTERS else window(text, *(_INSTRUCTION_CHARACTERS,) * 2)
     words = ends.encode("utf-8", "surrogatepass").translate(_FOLD).split()
     short = units <= _COURTESY_UNITS
     if not ROUTINE_WORDS.isdisjoint(words) or (short and not COURTESY_WORDS.isdisjoint(words)):
         return True
     if text.isascii():
         return False
-    ends = _window(text, _CHINESE_INSTRUCTION_CHARACTERS, _CHINESE_INSTRUCTION_CHARACTERS)
+    ends = window(text, _CHINESE_INSTRUCTION_CHARACTERS, _CHINESE_INSTRUCTION_CHARACTERS)
     return bool(ROUTINE_CHINESE.search(ends) or (short and COURTESY_CHINESE.search(ends)))
 
 
@@ -201,10 +249,10 @@ def _with_context(own: TextCounts, routine: float, system: str, earlier: tuple[s
     return TextCounts(*totals)
 
 
-def _parts(messages: tuple[Message, ...]) -> tuple[str, str, tuple[str, ...]]:
+def parts(messages: tuple[Message, ...]) -> tuple[str, str, tuple[str, ...]]:
     """The newest user message whole, then excerpts: the leading system message; the opening and the latest others."""
     start = 1 if messages and messages[0].role in _SYSTEM_ROLES else 0
-    system = _window(messages[0].text, SYSTEM_HEAD, SYSTEM_TAIL) if start else ""
+    system = window(messages[0].text, SYSTEM_HEAD, SYSTEM_TAIL) if start else ""
     oldest = max(start, len(messages) - EARLIER_MESSAGES - 1)
     talk = messages[oldest:]
     if not talk:
@@ -212,9 +260,9 @@ def _parts(messages: tuple[Message, ...]) -> tuple[str, str, tuple[str, ...]]:
     at = next((at for at in range(len(talk) - 1, -1, -1) if talk[at].role == "user"), len(talk) - 1)
     opening = messages[start : min(oldest, start + 1)]
     others = (*opening, *talk[:at], *talk[at + 1 :])
-    return talk[at].text, system, tuple([_window(message.text, EARLIER_HEAD, EARLIER_TAIL) for message in others])
+    return talk[at].text, system, tuple([window(message.text, EARLIER_HEAD, EARLIER_TAIL) for message in others])
 
 
-def _window(text: str, head: int, tail: int) -> str:
+def window(text: str, head: int, tail: int) -> str:
     """The text, or its first and last characters where it is longer than both together."""
     return text if len(text) <= head + tail else text[:head] + "\n" + text[-tail:]

@@ -7,6 +7,9 @@ must not be able to talk its own difficulty down.
 from __future__ import annotations
 
 import re
+from typing import Any
+
+Words = dict[Any, int]
 
 # A kind is its index in the counts that features.measure makes of a text.
 KINDS = tuple(range(10))
@@ -76,6 +79,32 @@ CHINESE: dict[int, str] = {
     FORMAT: "表格 格式 列表 个字 字以 字左 段落 大纲 标题 分点",
 }
 
+# What the trained model counts besides. A word may be of a kind and of a class.
+CLASSES = tuple(range(7))
+PERSON, NEGATION, CONDITION, STATEMENT, RECALL, NUMBER, ASK = CLASSES
+
+ENGLISH_CLASSES: dict[int, str] = {
+    PERSON: """he she his her him hers they them their i my me we our us you your yourself himself herself someone man
+        woman boy girl patient plaintiff defendant""",
+    NEGATION: "not no nor never except without unless t cannot neither none least incorrect false wrong",
+    CONDITION: """if when suppose assume assuming given let each every per after before than while whenever until
+        provided otherwise whether although because""",
+    STATEMENT: "statement statements true assertion conclusion premise argument",
+    RECALL: "who whom whose where year named invented wrote founded born capital",
+    NUMBER: """one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty hundred thousand
+        half third quarter double triple dozen""",
+    ASK: "calculate compute find determine evaluate solve total remaining altogether average",
+}
+CHINESE_CLASSES: dict[int, str] = {
+    PERSON: "他的 她的 我们 你们 他们 自己 被告 原告 患者 某某 小明 老师",
+    NEGATION: "不是 不正 不属 没有 并非 除了 错误 不能 不会 不符 无法 不当 未能",
+    CONDITION: "如果 假设 若是 已知 当时 之后 之前 每个 因为 由于 否则 只有 虽然 那么 除非",
+    STATEMENT: "说法 判断 论点 结论 前提 观点 叙述 表述",
+    RECALL: "谁是 哪位 哪里 何时 哪年 首都 作者 发明",
+    NUMBER: "一半 两个 三个 四个 五个 两倍 三倍 十个 百分",
+    ASK: "求出 计算 求解 多少 几个 一共 总共 平均 剩下 总和 ，求 求证",
+}
+
 # A plain question ("what is", 是什么) is not listed: with nothing else in it, it stands at the base score anyway.
 ENGLISH_ROUTINE = """
     translate translation extract classify define spell summarize summarise summary rewrite rephrase paraphrase
@@ -107,16 +136,35 @@ def _any_of(words: str) -> re.Pattern[str]:
     return re.compile("|".join(words.split()))
 
 
+def _marks(kinds: Words, classes: Words) -> dict[Any, int]:
+    """A mark for each word: which kind and which class it is of, in one byte that is never 0."""
+    return {word: _mark(kinds.get(word), classes.get(word)) for word in {**kinds, **classes}}
+
+
+def _mark(kind: int | None, word_class: int | None) -> int:
+    of_kind, of_class = (-1 if one is None else one for one in (kind, word_class))
+    return (of_kind + 1) * (len(CLASSES) + 1) + of_class + 1
+
+
 # English words are bytes: folding and splitting UTF-8 takes half the time of a regex of words over the str.
 # Digits fold to "0", so that numbers of up to twelve digits are words of their own here.
-KIND_OF_WORD: dict[bytes, int] = {
+_KIND_OF_WORD: Words = {
     **{word.encode(): kind for word, kind in _kind_of(ENGLISH).items()},
     **{b"0" * digits: QUANTITY for digits in range(1, 13)},
 }
-KIND_OF_PAIR: dict[int, int] = {
+_KIND_OF_PAIR: Words = {
     **{pairs_of(pair)[0]: kind for pair, kind in _kind_of(CHINESE).items()},
     pairs_of("\n求")[0]: MATHEMATICS,
 }
+MARK_OF_WORD: dict[bytes, int] = _marks(
+    _KIND_OF_WORD, {word.encode(): one for word, one in _kind_of(ENGLISH_CLASSES).items()}
+)
+MARK_OF_PAIR: dict[int, int] = _marks(
+    _KIND_OF_PAIR, {pairs_of(pair)[0]: one for pair, one in _kind_of(CHINESE_CLASSES).items()}
+)
+# Tables for bytes.translate, from marks to one more than the kind or the class, 0 where there is none.
+KIND_OF_MARK = bytes(min(mark // (len(CLASSES) + 1), len(KINDS)) for mark in range(256))
+CLASS_OF_MARK = bytes(mark % (len(CLASSES) + 1) for mark in range(256))
 ROUTINE_WORDS = _bytes_of(ENGLISH_ROUTINE)
 COURTESY_WORDS = _bytes_of(ENGLISH_COURTESIES)
 ROUTINE_CHINESE = _any_of(CHINESE_ROUTINE)

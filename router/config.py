@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from classifiers.base import COMPLEX_FROM, MODERATE_FROM, Tier
+from classifiers.base import DEFAULT_CLASSIFIER, Tier
 from policies.catalog import Capability
 from router.errors import ConfigError, InvalidRequest
 from router.yaml_file import UnreadableFile, problems, read_yaml
@@ -57,7 +57,7 @@ class LoggingConfig(_Section):
 
 
 class ClassifierConfig(_Section):
-    name: str = "heuristic"
+    name: str = DEFAULT_CLASSIFIER
     evidence: Path | None = None
 
 
@@ -125,14 +125,14 @@ class DeploymentConfig(_Section):
 
 class AliasConfig(_Section):
     deployments: tuple[Name, ...] | None = Field(default=None, min_length=1)
-    moderate_from: Score = MODERATE_FROM
-    complex_from: Score = COMPLEX_FROM
+    moderate_from: Score | None = None
+    complex_from: Score | None = None
     quality_target: float | None = Field(default=None, gt=0, le=1)
     max_fallbacks: int = Field(default=2, ge=0, le=10)
 
     @model_validator(mode="after")
     def _one_way_to_set_thresholds(self) -> Self:
-        beside = [key for key in ("moderate_from", "complex_from") if key in self.model_fields_set]
+        beside = [key for key in ("moderate_from", "complex_from") if getattr(self, key) is not None]
         if self.quality_target is not None and beside:
             raise ValueError(
                 f"quality_target {self.quality_target:g} sets both thresholds, and found beside it is "
@@ -142,7 +142,7 @@ class AliasConfig(_Section):
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if self.moderate_from > self.complex_from:
+        if self.moderate_from is not None and self.complex_from is not None and self.moderate_from > self.complex_from:
             raise ValueError(f"moderate_from {self.moderate_from} must not exceed complex_from {self.complex_from}")
         return self
 

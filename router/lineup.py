@@ -42,15 +42,28 @@ class Thresholds:
 
 
 def thresholds(name: str, alias: AliasConfig, classifier: Classifier) -> Thresholds:
-    """Those configured for the alias, or the one of its quality target: from there on, the tier is complex at once.
+    """Those configured for the alias, else the classifier's own; or the one of its quality target.
+
+    From a quality target's threshold on, the tier is complex at once.
 
     A calibrated threshold parts the small model from the baseline; it says nothing of models in between. Raises
     ConfigError as `calibrated` does.
     """
     if alias.quality_target is None:
-        return Thresholds(alias.moderate_from, alias.complex_from)
+        return _tiers(name, alias, classifier)
     threshold = calibrated(name, alias.quality_target, classifier).threshold
     return Thresholds(threshold, threshold, alias.quality_target)
+
+
+def _tiers(name: str, alias: AliasConfig, classifier: Classifier) -> Thresholds:
+    moderate_from = classifier.moderate_from if alias.moderate_from is None else alias.moderate_from
+    complex_from = classifier.complex_from if alias.complex_from is None else alias.complex_from
+    if moderate_from > complex_from:
+        raise ConfigError(
+            f"aliases.{name}: moderate_from {moderate_from} must not exceed complex_from {complex_from}; "
+            "of the two, what is left out is the classifier's own"
+        )
+    return Thresholds(moderate_from, complex_from)
 
 
 def calibrated(name: str, quality_target: float, classifier: Classifier) -> CalibratedThreshold:

@@ -11,12 +11,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from classifiers import registry
 from classifiers.quality import QualityTargets, quality_targets_of
 from classifiers.registry import CLASSIFIERS
 from router.config import Config, DeploymentConfig
 from router.errors import ConfigError
-from router.lineup import Lineup, calibrated, choose_classifier, line_up
+from router.lineup import Lineup, calibrated, choose_classifier, construct_classifier, line_up
 from router.prices import PriceBook, UnknownModel, load_prices
 from router.tokenizers import verify_encoding
 
@@ -66,11 +65,12 @@ def _begins_with(url: str, schemes: tuple[str, ...]) -> bool:
 def _classifier(config: Config) -> Iterator[str]:
     if config.classifier.name not in CLASSIFIERS:
         yield f"classifier.name: found {config.classifier.name!r}; allowed: {', '.join(sorted(CLASSIFIERS))}"
-    elif config.classifier.evidence is not None:
-        try:
-            choose_classifier(config)
-        except ConfigError as error:
-            yield str(error)
+        return
+    try:
+        choose_classifier(config)
+    except ConfigError as error:
+        yield str(error)
+    if config.classifier.evidence is not None:
         for name in _wanted_quality(config):
             yield (
                 f"aliases.{name}.quality_target: its threshold was calibrated for the classifier's own scores, which "
@@ -83,7 +83,7 @@ def _quality_targets(config: Config) -> Iterator[str]:
     wanted = _wanted_quality(config)
     if not wanted or config.classifier.name not in CLASSIFIERS:
         return
-    classifier = registry.create(config.classifier.name)
+    classifier = construct_classifier(config.classifier.name)
     for name, target in wanted.items():
         try:
             calibrated(name, target, classifier)
@@ -94,7 +94,7 @@ def _quality_targets(config: Config) -> Iterator[str]:
 def quality_notes(config: Config) -> list[str]:
     """What the quality targets of a good configuration come to, one line each, with the warnings of the table."""
     wanted = _wanted_quality(config)
-    table = quality_targets_of(registry.create(config.classifier.name)) if wanted else None
+    table = quality_targets_of(construct_classifier(config.classifier.name)) if wanted else None
     return [] if table is None else [_quality_note(name, target, table) for name, target in wanted.items()]
 
 

@@ -179,7 +179,8 @@ def _judgement(explanation: Explanation) -> list[tuple[str, str]]:
 def _limits(limits: AliasConfig) -> str:
     if limits.quality_target is not None:
         return f"quality target {limits.quality_target:g}"
-    return f"moderate from {limits.moderate_from}, complex from {limits.complex_from}"
+    named = (("moderate", limits.moderate_from), ("complex", limits.complex_from))
+    return ", ".join(f"{tier} from {'the classifier default' if score is None else score}" for tier, score in named)
 
 
 def _considered(name: str, expected_nusd: int, worst_nusd: int) -> str:
@@ -228,7 +229,8 @@ def _baseline_in_words(explanation: Explanation) -> str:
 # ---- for programs --------------------------------------------------------------------------------
 
 
-def _thresholds(limits: AliasConfig) -> dict[str, float]:
+def _thresholds(limits: AliasConfig) -> dict[str, float | None]:
+    """None stands for the classifier's own."""
     if limits.quality_target is not None:
         return {"quality_target": limits.quality_target}
     return {"moderate_from": limits.moderate_from, "complex_from": limits.complex_from}

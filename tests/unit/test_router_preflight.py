@@ -80,7 +80,7 @@ def test_evidence_moves_scores_away_from_calibrated_thresholds(tmp_path: Path, c
 
 def test_an_unknown_classifier() -> None:
     (line,) = refused(config(classifier={"name": "oracle"}))
-    assert line == "classifier.name: found 'oracle'; allowed: heuristic"
+    assert line == "classifier.name: found 'oracle'; allowed: heuristic, learned"
 
 
 def test_names_without_a_price() -> None:
@@ -217,8 +217,8 @@ def test_it_is_light() -> None:
 def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
     text = (ROOT / "configs" / "parsimony.yaml").read_text(encoding="utf-8")
     path = tmp_path / "parsimony.yaml"
-    path.write_text(text.replace("name: heuristic ", "name: oracle "), encoding="utf-8")
+    path.write_text(text.replace("name: learned ", "name: oracle "), encoding="utf-8")
     (tmp_path / "prices.yaml").symlink_to(ROOT / "configs" / "prices.yaml")
     done = CliRunner().invoke(config_app, ["check", "--config", str(path)])
     assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr == f"parsimony: {path}: classifier.name: found 'oracle'; allowed: heuristic\n"
+    assert done.stderr == f"parsimony: {path}: classifier.name: found 'oracle'; allowed: heuristic, learned\n"

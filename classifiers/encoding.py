@@ -1,0 +1,50 @@
+"""A text as a point: the sum of its words' learned vectors, English words and pairs of Chinese characters alike.
+
+The vectors are the right factors of a truncated singular value decomposition of the training texts' tf-idf matrix
+(latent semantic analysis: Deerwester et al. 1990), the weight of a word folded into its vector. So texts about the
+same things lie close to each other, and a text of unknown words lies at the origin. There is nothing to hash, so no
+two words collide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifiers.features import Text
+
+# Fewer known words than these point nowhere.
+_FEWEST_ROWS = 6
+_SHORTEST = 1e-6
+
+
+class Encoder:
+    """Vectors by word and by pair; `vectors` has a row for each word, then one for each pair, float32."""
+
+    def __init__(self, words: Sequence[bytes], pairs: Sequence[int], vectors: NDArray[np.float32]) -> None:
+        if len(words) + len(pairs) != len(vectors):
+            raise ValueError(f"{len(words)} words and {len(pairs)} pairs need as many vectors, not {len(vectors)}")
+        self.width = int(vectors.shape[1])
+        self._vectors = vectors
+        self._row_of_word = {word: row for row, word in enumerate(words)}
+        self._row_of_pair = {pair: row for row, pair in enumerate(pairs, len(words))}
+
+    def rows(self, text: Text) -> set[int]:
+        """The rows of the known words and pairs of a text, each once."""
+        rows: set[Any] = set(map(self._row_of_word.get, text.words))
+        if text.pairs:
+            rows.update(map(self._row_of_pair.get, text.pairs))
+        rows.discard(None)
+        return rows
+
+    def encode(self, text: Text) -> NDArray[np.float32]:
+        """The unit vector of a text, shape (width,); zeros where too few words are known."""
+        rows = self.rows(text)
+        if len(rows) < _FEWEST_ROWS:
+            return np.zeros(self.width, np.float32)
+        total: NDArray[np.float32] = self._vectors.take(np.fromiter(rows, np.intp, len(rows)), 0).sum(0)
+        length = float(total.dot(total)) ** 0.5
+        return total / length if length > _SHORTEST else np.zeros(self.width, np.float32)

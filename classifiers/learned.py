@@ -1,0 +1,229 @@
+"""The trained classifier: what holds for any request of its kind, and what was seen of requests just like it.
+
+Two estimates of what the large model would gain are mixed. The *universal* one weighs traits within kinds (`traits`)
+and is all there is for a request unlike any trained on. The *local* one recognises the task by its words
+(`encoding`): a softmax over the tasks trained on, each with its mean gain, and a linear correction. The nearer the
+request lies to one of those tasks, the more the local estimate counts. A logistic curve makes the probability that
+the small model falls short out of the mixture. Only numpy is needed, and no text makes it raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from math import exp
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifiers.artifact import Arrays, Artifact, ArtifactError
+from classifiers.base import Classification, Prompt, tier_of
+from classifiers.encoding import Encoder
+from classifiers.features import (
+    CARRY_EARLIER,
+    CARRY_SYSTEM,
+    CARRY_TO_ROUTINE,
+    Conversation,
+    Features,
+    Text,
+    count,
+    extract_from,
+    listen,
+    take_apart,
+)
+from classifiers.lengths import LengthModel
+from classifiers.quality import MANIFEST_KEY, QualityTargets, parse_quality_targets
+from classifiers.traits import KINDS, TRAITS, Traits, measure
+
+Floats = NDArray[np.float32]
+
+# What benchmarks do not hold, and traffic does: set by hand as in the rules, whose logits they share. Each adds
+# weight x count / (count + half) to the logit of a request that is like none trained on.
+REQUEST_SIGNALS = (
+    ("proof", "proof", 0.8, 0.3),
+    ("tools", "tools", 1.0, 2.0),
+    ("structured output", "structured_output", 0.4, 1.0),
+    ("images", "images", 0.8, 1.0),
+    ("long conversation", "earlier_messages", 0.8, 8.0),
+)
+PRODUCTS = tuple(f"{trait.replace('_', ' ')}: {kind.replace('_', ' ')}" for kind in KINDS for trait in TRAITS)
+_KINDS, _TRAITS = len(KINDS), len(TRAITS)
+INPUTS_BEFORE_POINT = _KINDS + _TRAITS + _KINDS * _TRAITS
+_NAMED_FROM = 0.15
+_MOST_SIGNALS = 4
+_KNOWN_FROM = 0.5
+_REMEMBERED_EXCERPTS = 512
+_LARGEST_LOGIT = 30.0
+
+
+class Judged(NamedTuple):
+    """One text's estimated gain in standard deviations, how known it is in [0, 1], and its nearest task's number."""
+
+    gain: float
+    known: float
+    task: int
+    products: Floats
+
+
+class Mixture(NamedTuple):
+    """The few numbers of the artifact that are not weights; see `LearnedModel.judge`."""
+
+    gate_centre: float
+    gate_width: float
+    slope: float
+    offset: float
+
+
+class LearnedModel:
+    """The artifact's arrays, ready to judge one text.
+
+    `weights` (2 x tasks + 2, inputs) makes one product of it all: the tasks' logits, their nearness (cosine), the
+    local correction and the universal estimate. Inputs are kinds, traits, their products, then the point.
+    """
+
+    def __init__(self, arrays: Arrays) -> None:
+        self.encoder = encoder_of(arrays)
+        self._weights = np.ascontiguousarray(arrays["weights"], np.float32)
+        self._bias = np.asarray(arrays["bias"], np.float32)
+        self.task_gains = np.asarray(arrays["task_gains"], np.float32)
+        self.tasks = len(self.task_gains)
+        self.mixture = Mixture(*map(float, arrays["mixture"]))
+        inputs = INPUTS_BEFORE_POINT + self.encoder.width
+        if self._weights.shape != (2 * self.tasks + 2, inputs) or self._bias.shape != (2 * self.tasks + 2,):
+            raise ArtifactError(f"weights: found shape {self._weights.shape}, needed ({2 * self.tasks + 2}, {inputs})")
+        self.universal = self._weights[-1, _KINDS + _TRAITS : INPUTS_BEFORE_POINT]
+
+    def judge(self, text: Text, measured: Traits) -> Judged:
+        """How hard one text is, by itself."""
+        inputs = self._inputs(text, measured)
+        outputs = self._weights @ inputs + self._bias
+        tasks, mixture = self.tasks, self.mixture
+        logits, nearness = outputs[:tasks], outputs[tasks : 2 * tasks]
+        task = int(nearness.argmax())
+        known = logistic((float(nearness[task]) - mixture.gate_centre) / mixture.gate_width)
+        shares = np.exp(logits - logits.max())
+        local = float(shares @ self.task_gains) / float(shares.sum()) + float(outputs[-2])
+        gain = known * local + (1.0 - known) * float(outputs[-1])
+        return Judged(gain, known, task, inputs[_KINDS + _TRAITS : INPUTS_BEFORE_POINT])
+
+    def logit(self, gain: float) -> float:
+        """Of the probability that the small model falls short where so much is gained."""
+        return self.mixture.offset + self.mixture.slope * gain
+
+    def _inputs(self, text: Text, measured: Traits) -> Floats:
+        inputs = np.empty(INPUTS_BEFORE_POINT + self.encoder.width, np.float32)
+        inputs[:_KINDS] = measured.kinds
+        inputs[_KINDS : _KINDS + _TRAITS] = measured.traits
+        kinds, values = inputs[:_KINDS], inputs[_KINDS : _KINDS + _TRAITS]
+        inputs[_KINDS + _TRAITS : INPUTS_BEFORE_POINT] = (kinds[:, None] * values).ravel()
+        inputs[INPUTS_BEFORE_POINT:] = self.encoder.encode(text)
+        return inputs
+
+
+class LearnedClassifier:
+    """Judges by a trained artifact, whose thresholds hold unless others are given.
+
+    `quality_targets` are its calibrated thresholds, None where it has none.
+    """
+
+    def __init__(
+        self, artifact: Artifact, moderate_from: float | None = None, complex_from: float | None = None
+    ) -> None:
+        shipped = artifact.manifest["thresholds"]
+        moderate_from = shipped["moderate_from"] if moderate_from is None else moderate_from
+        complex_from = shipped["complex_from"] if complex_from is None else complex_from
+        if not 0.0 <= moderate_from <= complex_from <= 1.0:
+            raise ValueError(f"0 <= moderate_from <= complex_from <= 1 must hold, not {moderate_from}, {complex_from}")
+        self.name = artifact.name
+        self.moderate_from = moderate_from
+        self.complex_from = complex_from
+        self.quality_targets = _quality_targets(artifact)
+        self.task_names: tuple[str, ...] = tuple(artifact.manifest["tasks"])
+        try:
+            self.model = LearnedModel(artifact.arrays)
+            self._lengths = LengthModel(artifact.arrays)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(f"{artifact.name}: its arrays do not fit this version: {error}") from error
+        self._remembered: Callable[[str], float] = lru_cache(_REMEMBERED_EXCERPTS)(self._gain_of_excerpt)
+
+    def classify(self, prompt: Prompt) -> Classification:
+        """Score, tier, signals, task and answer length; bounded time, never an exception."""
+        heard = listen(prompt.messages)
+        features = extract_from(prompt, heard)
+        judged = self.model.judge(heard.text, measure(heard.text, features))
+        around = self._around(heard, judged.gain, features.routine)
+        asked = _request_signals(features, 1.0 - judged.known)
+        score = logistic(self.model.logit(judged.gain + around) + sum([amount for amount, _ in asked]))
+        return Classification(
+            score,
+            tier_of(score, self.moderate_from, self.complex_from),
+            self._signals(judged, around, asked),
+            self.name,
+            output_length=self._lengths.predict(features, prompt),
+            task=self._task(judged),
+        )
+
+    def _around(self, heard: Conversation, own: float, routine: float) -> float:
+        """What a harder system prompt or earlier message adds: "yes, do it" is the hard task going on."""
+        if not heard.system and not heard.earlier:
+            return 0.0
+        carry = CARRY_EARLIER + (CARRY_TO_ROUTINE - CARRY_EARLIER) * routine
+        harder = [carry * (self._remembered(text) - own) for text in heard.earlier if text]
+        if heard.system:
+            harder.append(CARRY_SYSTEM * (self._remembered(heard.system) - own))
+        return max([0.0, *harder])
+
+    def _gain_of_excerpt(self, excerpt: str) -> float:
+        text = take_apart(excerpt)
+        return self.model.judge(text, measure(text, Features(float(len(excerpt)), *count(text)))).gain
+
+    def _task(self, judged: Judged) -> str:
+        if judged.known >= _KNOWN_FROM:
+            return self.task_names[judged.task]
+        level = judged.products[::_TRAITS]
+        return KINDS[int(level.argmax())]
+
+    def _signals(self, judged: Judged, around: float, asked: list[tuple[float, str]]) -> tuple[str, ...]:
+        amounts = self.model.universal * judged.products * (1.0 - judged.known)
+        strongest = np.abs(amounts).argsort()[-_MOST_SIGNALS:].tolist()
+        named = [(float(amounts[at]), PRODUCTS[at]) for at in strongest] + asked
+        if judged.known >= _KNOWN_FROM:
+            named.append((judged.gain, f"like {self.task_names[judged.task]}"))
+        named.append((around, "harder context"))
+        named = [pair for pair in named if abs(pair[0]) >= _NAMED_FROM]
+        named.sort(key=_size, reverse=True)
+        return tuple([name for _, name in named[:_MOST_SIGNALS]])
+
+
+def encoder_of(arrays: Arrays) -> Encoder:
+    """The vectors are stored as bytes with one scale a column, the words joined by line feeds."""
+    words = bytes(arrays["words"]).split(b"\n")
+    vectors = arrays["vectors"].astype(np.float32) * arrays["vector_scale"].astype(np.float32)
+    return Encoder(words, arrays["pairs"].tolist(), vectors)
+
+
+def logistic(logit: float) -> float:
+    return 1.0 / (1.0 + exp(-max(-_LARGEST_LOGIT, min(_LARGEST_LOGIT, logit))))
+
+
+def _quality_targets(artifact: Artifact) -> QualityTargets | None:
+    value: Any = artifact.manifest.get(MANIFEST_KEY)
+    return None if value is None else parse_quality_targets(value)
+
+
+def _request_signals(features: Features, share: float) -> list[tuple[float, str]]:
+    return [
+        (share * weight * features[at] / (features[at] + half), name)
+        for at, weight, half, name in _REQUEST
+        if features[at] > 0.0
+    ]
+
+
+_REQUEST = tuple(
+    (Features._fields.index(feature), weight, half, name) for name, feature, weight, half in REQUEST_SIGNALS
+)
+
+
+def _size(contribution: tuple[float, str]) -> float:
+    return abs(contribution[0])

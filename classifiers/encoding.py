@@ -19,6 +19,8 @@ from classifiers.features import Text
 # Fewer known words than these point nowhere.
 _FEWEST_ROWS = 6
 _SHORTEST = 1e-6
+# As many as the longest text that is read can hold.
+_MOST_ROWS = 8192
 
 
 class Encoder:
@@ -29,6 +31,7 @@ class Encoder:
             raise ValueError(f"{len(words)} words and {len(pairs)} pairs need as many vectors, not {len(vectors)}")
         self.width = int(vectors.shape[1])
         self._vectors = vectors
+        self._ones = np.ones(_MOST_ROWS, np.float32)
         self._row_of_word = {word: row for row, word in enumerate(words)}
         self._row_of_pair = {pair: row for row, pair in enumerate(pairs, len(words))}
 
@@ -40,11 +43,15 @@ class Encoder:
         rows.discard(None)
         return rows
 
-    def encode(self, text: Text) -> NDArray[np.float32]:
-        """The unit vector of a text, shape (width,); zeros where too few words are known."""
+    def encode(self, text: Text, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """The unit vector of a text, shape (width,), into `out` if given; zeros where too few words are known."""
+        point = np.empty(self.width, np.float32) if out is None else out
         rows = self.rows(text)
         if len(rows) < _FEWEST_ROWS:
-            return np.zeros(self.width, np.float32)
-        total: NDArray[np.float32] = self._vectors.take(np.fromiter(rows, np.intp, len(rows)), 0).sum(0)
+            point.fill(0.0)
+            return point
+        known = self._vectors.take(np.fromiter(rows, np.intp, len(rows)), 0)
+        total = self._ones[: min(len(rows), _MOST_ROWS)] @ known[:_MOST_ROWS]
         length = float(total.dot(total)) ** 0.5
-        return total / length if length > _SHORTEST else np.zeros(self.width, np.float32)
+        np.multiply(total, 1.0 / length if length > _SHORTEST else 0.0, out=point)
+        return point

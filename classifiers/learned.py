@@ -47,9 +47,15 @@ REQUEST_SIGNALS = (
     ("images", "images", 0.8, 1.0),
     ("long conversation", "earlier_messages", 0.8, 8.0),
 )
-PRODUCTS = tuple(f"{trait.replace('_', ' ')}: {kind.replace('_', ' ')}" for kind in KINDS for trait in TRAITS)
+SIGNALS = tuple(
+    tuple(kind.replace("_", " ") + (f": {trait.replace('_', ' ')}" if trait != "level" else "") for trait in TRAITS)
+    for kind in KINDS
+)
 _KINDS, _TRAITS = len(KINDS), len(TRAITS)
 INPUTS_BEFORE_POINT = _KINDS + _TRAITS + _KINDS * _TRAITS
+_LEVEL = _KINDS + TRAITS.index("level")
+# Less known than this, the local estimate would not show in the score.
+_UNKNOWN_BELOW = 0.002
 _NAMED_FROM = 0.15
 _MOST_SIGNALS = 4
 _KNOWN_FROM = 0.5
@@ -63,7 +69,6 @@ class Judged(NamedTuple):
     gain: float
     known: float
     task: int
-    products: Floats
 
 
 class Mixture(NamedTuple):
@@ -84,28 +89,30 @@ class LearnedModel:
 
     def __init__(self, arrays: Arrays) -> None:
         self.encoder = encoder_of(arrays)
-        self._weights = np.ascontiguousarray(arrays["weights"], np.float32)
-        self._bias = np.asarray(arrays["bias"], np.float32)
+        weights, bias = np.array(arrays["weights"], np.float32), np.asarray(arrays["bias"], np.float32)
         self.task_gains = np.asarray(arrays["task_gains"], np.float32)
         self.tasks = len(self.task_gains)
         self.mixture = Mixture(*map(float, arrays["mixture"]))
         inputs = INPUTS_BEFORE_POINT + self.encoder.width
-        if self._weights.shape != (2 * self.tasks + 2, inputs) or self._bias.shape != (2 * self.tasks + 2,):
-            raise ArtifactError(f"weights: found shape {self._weights.shape}, needed ({2 * self.tasks + 2}, {inputs})")
-        self.universal = self._weights[-1, _KINDS + _TRAITS : INPUTS_BEFORE_POINT]
+        if weights.shape != (2 * self.tasks + 2, inputs) or bias.shape != (2 * self.tasks + 2,):
+            raise ArtifactError(f"weights: found shape {weights.shape}, needed ({2 * self.tasks + 2}, {inputs})")
+        weights[:, _LEVEL] += bias  # that trait is 1 in every text
+        self._weights = np.ascontiguousarray(weights)
+        self.universal = weights[-1, _KINDS + _TRAITS : INPUTS_BEFORE_POINT].reshape(_KINDS, _TRAITS)
 
     def judge(self, text: Text, measured: Traits) -> Judged:
         """How hard one text is, by itself."""
         inputs = self._inputs(text, measured)
-        outputs = self._weights @ inputs + self._bias
-        tasks, mixture = self.tasks, self.mixture
-        logits, nearness = outputs[:tasks], outputs[tasks : 2 * tasks]
+        outputs = self._weights @ inputs
+        nearness = outputs[self.tasks : 2 * self.tasks]
         task = int(nearness.argmax())
-        known = logistic((float(nearness[task]) - mixture.gate_centre) / mixture.gate_width)
-        shares = np.exp(logits - logits.max())
+        known = logistic((float(nearness[task]) - self.mixture.gate_centre) / self.mixture.gate_width)
+        gain = float(outputs[-1])
+        if known < _UNKNOWN_BELOW:
+            return Judged(gain, 0.0, task)
+        shares = np.exp(outputs[: self.tasks] - outputs[: self.tasks].max())
         local = float(shares @ self.task_gains) / float(shares.sum()) + float(outputs[-2])
-        gain = known * local + (1.0 - known) * float(outputs[-1])
-        return Judged(gain, known, task, inputs[_KINDS + _TRAITS : INPUTS_BEFORE_POINT])
+        return Judged(known * local + (1.0 - known) * gain, known, task)
 
     def logit(self, gain: float) -> float:
         """Of the probability that the small model falls short where so much is gained."""
@@ -113,11 +120,10 @@ class LearnedModel:
 
     def _inputs(self, text: Text, measured: Traits) -> Floats:
         inputs = np.empty(INPUTS_BEFORE_POINT + self.encoder.width, np.float32)
-        inputs[:_KINDS] = measured.kinds
-        inputs[_KINDS : _KINDS + _TRAITS] = measured.traits
-        kinds, values = inputs[:_KINDS], inputs[_KINDS : _KINDS + _TRAITS]
-        inputs[_KINDS + _TRAITS : INPUTS_BEFORE_POINT] = (kinds[:, None] * values).ravel()
-        inputs[INPUTS_BEFORE_POINT:] = self.encoder.encode(text)
+        inputs[: _KINDS + _TRAITS] = measured.kinds + measured.traits
+        kinds, values = inputs[:_KINDS, None], inputs[_KINDS : _KINDS + _TRAITS]
+        np.multiply(kinds, values, out=inputs[_KINDS + _TRAITS : INPUTS_BEFORE_POINT].reshape(_KINDS, _TRAITS))
+        self.encoder.encode(text, inputs[INPUTS_BEFORE_POINT:])
         return inputs
 
 
@@ -145,23 +151,25 @@ class LearnedClassifier:
             self._lengths = LengthModel(artifact.arrays)
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(f"{artifact.name}: its arrays do not fit this version: {error}") from error
+        self._weights_of_kind: list[list[float]] = self.model.universal.tolist()
         self._remembered: Callable[[str], float] = lru_cache(_REMEMBERED_EXCERPTS)(self._gain_of_excerpt)
 
     def classify(self, prompt: Prompt) -> Classification:
         """Score, tier, signals, task and answer length; bounded time, never an exception."""
         heard = listen(prompt.messages)
         features = extract_from(prompt, heard)
-        judged = self.model.judge(heard.text, measure(heard.text, features))
+        measured = measure(heard.text, features)
+        judged = self.model.judge(heard.text, measured)
         around = self._around(heard, judged.gain, features.routine)
         asked = _request_signals(features, 1.0 - judged.known)
         score = logistic(self.model.logit(judged.gain + around) + sum([amount for amount, _ in asked]))
         return Classification(
             score,
             tier_of(score, self.moderate_from, self.complex_from),
-            self._signals(judged, around, asked),
+            self._signals(judged, measured, around, asked),
             self.name,
             output_length=self._lengths.predict(features, prompt),
-            task=self._task(judged),
+            task=self._task(judged, measured),
         )
 
     def _around(self, heard: Conversation, own: float, routine: float) -> float:
@@ -178,22 +186,31 @@ class LearnedClassifier:
         text = take_apart(excerpt)
         return self.model.judge(text, measure(text, Features(float(len(excerpt)), *count(text)))).gain
 
-    def _task(self, judged: Judged) -> str:
+    def _task(self, judged: Judged, measured: Traits) -> str:
         if judged.known >= _KNOWN_FROM:
             return self.task_names[judged.task]
-        level = judged.products[::_TRAITS]
-        return KINDS[int(level.argmax())]
+        return KINDS[_strongest_kind(measured)]
 
-    def _signals(self, judged: Judged, around: float, asked: list[tuple[float, str]]) -> tuple[str, ...]:
-        amounts = self.model.universal * judged.products * (1.0 - judged.known)
-        strongest = np.abs(amounts).argsort()[-_MOST_SIGNALS:].tolist()
-        named = [(float(amounts[at]), PRODUCTS[at]) for at in strongest] + asked
+    def _signals(
+        self, judged: Judged, measured: Traits, around: float, asked: list[tuple[float, str]]
+    ) -> tuple[str, ...]:
+        """The traits that count most within the strongest kind, and what else moved the score."""
+        kind = _strongest_kind(measured)
+        share = (1.0 - judged.known) * measured.kinds[kind]
+        named = [(share * weight * value, name) for weight, value, name in zip(
+            self._weights_of_kind[kind], measured.traits, SIGNALS[kind], strict=True
+        )]  # fmt: skip
+        named += asked
+        named.append((around, "harder context"))
         if judged.known >= _KNOWN_FROM:
             named.append((judged.gain, f"like {self.task_names[judged.task]}"))
-        named.append((around, "harder context"))
         named = [pair for pair in named if abs(pair[0]) >= _NAMED_FROM]
         named.sort(key=_size, reverse=True)
         return tuple([name for _, name in named[:_MOST_SIGNALS]])
+
+
+def _strongest_kind(measured: Traits) -> int:
+    return measured.kinds.index(max(measured.kinds))
 
 
 def encoder_of(arrays: Arrays) -> Encoder:

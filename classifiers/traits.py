@@ -87,7 +87,7 @@ def _question(text: Text) -> tuple[float, bytes, int]:
     """Units before the first option, the options' text, and how many there are (0 unless they run A, B, C ...)."""
     raw = text.raw
     first, expected = -1, 0
-    for match in _OPTION.finditer(raw):
+    for match in _OPTION.finditer(raw) if b"B" in raw and b"C" in raw else ():
         at = match.start()
         if expected < len(_OPTION_LETTERS) and raw[at] == _OPTION_LETTERS[expected]:
             first = at if expected == 0 else first

@@ -18,6 +18,7 @@ COMMANDS = {
     "keys": "router.cli.keys:app",
     "teams": "router.cli.teams:app",
     "report": "router.cli.report:app",
+    "classifier": "router.cli.classifier:app",
     "config": "router.cli.inspect:config_app",
 }
 

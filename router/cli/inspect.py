@@ -6,7 +6,7 @@ import orjson
 import typer
 
 from classifiers import registry
-from classifiers.base import Message, Prompt
+from classifiers.base import DEFAULT_CLASSIFIER, Message, Prompt
 from router import preflight
 from router.cli.options import USAGE, ConfigOption, JsonOption, fail
 from router.config import Config, default_config_path, load_config
@@ -38,7 +38,7 @@ def schema() -> None:
     typer.echo(orjson.dumps(Config.model_json_schema(), option=orjson.OPT_INDENT_2).decode())
 
 
-def classify(text: str, classifier: str = "heuristic", as_json: JsonOption = False) -> None:
+def classify(text: str, classifier: str = DEFAULT_CLASSIFIER, as_json: JsonOption = False) -> None:
     """Judge how hard TEXT is, as if it were a whole prompt."""
     try:
         judged = registry.create(classifier).classify(Prompt((Message("user", text),)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -72,8 +72,8 @@ def products(kinds: Floats, values: Floats) -> Floats:
     return every
 
 
-def corpus(name: str, examples: Sequence[Example], read: Callable[[], None] = lambda: None) -> Corpus:
-    """The source's examples as arrays; `read` is called once for each distinct prompt."""
+def corpus(name: str, examples: Sequence[Example]) -> Corpus:
+    """The source's examples as arrays, prompts in the order in which they first occur."""
     gains: dict[str, list[float]] = defaultdict(list)
     shorts: dict[str, list[float]] = defaultdict(list)
     first: dict[str, Example] = {}
@@ -88,7 +88,6 @@ def corpus(name: str, examples: Sequence[Example], read: Callable[[], None] = la
         text, one = measure(prompt)
         texts.append(text)
         measured.append(one)
-        read()
     return Corpus(
         name,
         tuple(first),

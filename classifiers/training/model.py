@@ -8,7 +8,7 @@ universal one on sources left out, the local one on stems left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from zlib import crc32
 
@@ -47,21 +47,14 @@ TIGHT_FROM = 0.745
 # bounds: measured against the tasks of other sources, 95 of 100 prompts of any source lie below .54.
 OWN_QUANTILE, LEAST_NEARNESS, MOST_NEARNESS = 0.05, 0.56, 0.72
 GATE_WIDTH = 0.02
-_WHOLE = Callable[[str], None]
 
 
-def no_news(_: str) -> None:
-    """For callers who show no progress."""
-
-
-def fit(corpora: Sequence[Corpus], seed: int, done: _WHOLE = no_news) -> Arrays:
-    """The arrays of a `LearnedModel` trained on all corpora; `done` is told of each step's end."""
+def fit(corpora: Sequence[Corpus], seed: int) -> Arrays:
+    """The arrays of a `LearnedModel` trained on all corpora, before they are `settled`."""
     encoder = fit_encoder([text for corpus in corpora for text in corpus.texts], _text_weights(corpora), seed)
-    done("encoder")
     points = {corpus.name: encode(encoder_of(encoder), corpus.texts) for corpus in corpora}
     universal = fit_universal(corpora)
     tasks = fit_tasks(corpora, points, seed)
-    done("tasks")
     centres = {corpus.name: float(corpus.products.mean(axis=0) @ universal) for corpus in corpora}
     return {**encoder, **_assembled(universal, tasks, centres), "mixture": np.array([0.0, GATE_WIDTH, 1.0, 0.0])}
 

@@ -2,7 +2,7 @@
 
 Set by hand, from what is commonly reported of models with 7 to 50 billion parameters beside the largest ones. Each
 line says why. The training moves these weights where its sources agree, and leaves them where they are silent: fitted
-without them, the same numbers reverse their sign from one source to the next (see the manifest's `left_out`).
+without them, the same numbers reverse their sign from one source to the next (see the manifest's `metrics`).
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from classifiers.artifact import SHIPPED, Artifact, save
 from classifiers.learned import encoder_of
@@ -99,6 +100,9 @@ class Unseen:
 
 def train(data: Path, out: Path, seed: int, step: Callable[[str], None]) -> Artifact:
     """Train, calibrate and write; `step` is told what has been done. Raises DatasetError where a file is missing."""
+    missing = [source.path(data).name for source in SOURCES if not source.path(data).is_file()]
+    if missing:
+        raise DatasetError(f"{SOURCES[0].path(data).parent}: found no {', '.join(missing)}; all of these are needed")
     examples = {source.name: source.read(data) for source in SOURCES}
     corpora = []
     for source in SOURCES:
@@ -289,11 +293,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("reading", total=step_count())
         try:
-            artifact = train(
-                given.data, given.out, given.seed, lambda done: progress.update(bar, advance=1, description=done)
-            )
+            # Sums taken by several threads differ in their last bits with the number of threads.
+            with threadpool_limits(1):
+                artifact = train(
+                    given.data, given.out, given.seed, lambda done: progress.update(bar, advance=1, description=done)
+                )
         except (DatasetError, OSError) as error:
-            console.print(f"[red]{error}[/red]")
+            console.print(f"parsimony: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
             return 2
     for name, figures in artifact.manifest["metrics"].items():
         console.print(f"{name:20} " + "  ".join(f"{key} {value:.3f}" for key, value in figures.items()))

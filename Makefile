@@ -8,9 +8,10 @@ PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --no-inpu
 DOTS = awk '/^Collecting/ { printf "."; fflush() } /^Installing/ { printf " unpacking "; fflush() } END { print "done" }'
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 ARGS ?=
+DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format bench install lock clean
+.PHONY: help demo serve test check format bench train install lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -36,6 +37,10 @@ format: $(VENV)/.dev ## Apply the formatting that `make check` asks for
 
 bench: $(VENV)/.dev ## Measure the overhead against a bare pass-through
 	@$(BIN)/python -m tests.benchmarks.overhead $(ARGS)
+
+train: $(VENV)/.runtime ## Train the shipped classifier anew, from DATA=FOLDER
+	@test -d "$(DATA)" || { echo "no folder $(DATA); name the one with the data: make train DATA=FOLDER" >&2; exit 2; }
+	@$(BIN)/python -m classifiers.training.train --data "$(DATA)" $(ARGS)
 
 install: $(VENV)/.runtime ## Make .venv with what serving needs
 

@@ -155,7 +155,7 @@ def test_every_make_target_that_a_page_names_exists(page: str) -> None:
 @pytest.mark.parametrize("page", READMES)
 def test_the_readme_names_the_main_targets(page: str) -> None:
     named = set(re.findall(r"\bmake ([a-z]+)", read(page)))
-    assert {"demo", "serve", "test", "check", "bench"} - named == set()
+    assert {"demo", "serve", "test", "check", "bench", "train"} - named == set()
 
 
 @pytest.mark.parametrize("page", [*READMES, "CHANGELOG.md"])

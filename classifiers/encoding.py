@@ -43,15 +43,12 @@ class Encoder:
         rows.discard(None)
         return rows
 
-    def encode(self, text: Text, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """The unit vector of a text, shape (width,), into `out` if given; zeros where too few words are known."""
-        point = np.empty(self.width, np.float32) if out is None else out
+    def encode(self, text: Text) -> NDArray[np.float32]:
+        """The unit vector of a text, shape (width,); zeros where too few words are known."""
         rows = self.rows(text)
         if len(rows) < _FEWEST_ROWS:
-            point.fill(0.0)
-            return point
+            return np.zeros(self.width, np.float32)
         known = self._vectors.take(np.fromiter(rows, np.intp, len(rows)), 0)
         total = self._ones[: min(len(rows), _MOST_ROWS)] @ known[:_MOST_ROWS]
         length = float(total.dot(total)) ** 0.5
-        np.multiply(total, 1.0 / length if length > _SHORTEST else 0.0, out=point)
-        return point
+        return total * np.float32(1.0 / length if length > _SHORTEST else 0.0)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from math import exp
+from operator import mul
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,7 +54,7 @@ SIGNALS = tuple(
 )
 _KINDS, _TRAITS = len(KINDS), len(TRAITS)
 INPUTS_BEFORE_POINT = _KINDS + _TRAITS + _KINDS * _TRAITS
-_LEVEL = _KINDS + TRAITS.index("level")
+_PRODUCTS = slice(_KINDS + _TRAITS, INPUTS_BEFORE_POINT)
 # Less known than this, the local estimate would not show in the score.
 _UNKNOWN_BELOW = 0.002
 _NAMED_FROM = 0.15
@@ -64,17 +65,17 @@ _LARGEST_LOGIT = 30.0
 
 
 class Judged(NamedTuple):
-    """One text's estimated gain in standard deviations, how known it is in [0, 1], and its nearest task's number."""
+    """One text's estimated gain in standard deviations, how known it is in [0, 1], its nearest task and its point."""
 
     gain: float
     known: float
     task: int
+    point: Floats
 
 
 class Mixture(NamedTuple):
-    """The few numbers of the artifact that are not weights; see `LearnedModel.judge`."""
+    """The few numbers of the artifact that are not weights; see `LearnedModel`."""
 
-    gate_centre: float
     gate_width: float
     slope: float
     offset: float
@@ -83,48 +84,72 @@ class Mixture(NamedTuple):
 class LearnedModel:
     """The artifact's arrays, ready to judge one text.
 
-    `weights` (2 x tasks + 2, inputs) makes one product of it all: the tasks' logits, their nearness (cosine), the
-    local correction and the universal estimate. Inputs are kinds, traits, their products, then the point.
+    `weights` has a row for each task's logit, for each task's nearness (the cosine to its centre, less the least that
+    counts; zeros for a task that cannot be recognised), for the local correction and for the universal estimate. Its
+    columns, and `bias`, are for kinds, traits, their products, then the point.
     """
 
     def __init__(self, arrays: Arrays) -> None:
         self.encoder = encoder_of(arrays)
-        weights, bias = np.array(arrays["weights"], np.float32), np.asarray(arrays["bias"], np.float32)
         self.task_gains = np.asarray(arrays["task_gains"], np.float32)
-        self.tasks = len(self.task_gains)
         self.mixture = Mixture(*map(float, arrays["mixture"]))
-        inputs = INPUTS_BEFORE_POINT + self.encoder.width
-        if weights.shape != (2 * self.tasks + 2, inputs) or bias.shape != (2 * self.tasks + 2,):
-            raise ArtifactError(f"weights: found shape {weights.shape}, needed ({2 * self.tasks + 2}, {inputs})")
-        weights[:, _LEVEL] += bias  # that trait is 1 in every text
-        self._weights = np.ascontiguousarray(weights)
-        self.universal = weights[-1, _KINDS + _TRAITS : INPUTS_BEFORE_POINT].reshape(_KINDS, _TRAITS)
+        weights, bias = np.asarray(arrays["weights"], np.float32), np.asarray(arrays["bias"], np.float32)
+        tasks = len(self.task_gains)
+        shape = 2 * tasks + 2, INPUTS_BEFORE_POINT + self.encoder.width
+        if weights.shape != shape or bias.shape != shape[:1]:
+            raise ArtifactError(f"weights: found shape {weights.shape} with bias {bias.shape}, needed {shape}")
+        nearness = weights[tasks : 2 * tasks, INPUTS_BEFORE_POINT:]
+        self._recognised = np.flatnonzero(nearness.any(axis=1)).tolist()
+        self._centres = np.ascontiguousarray(nearness[self._recognised])
+        self._least_near = -bias[tasks : 2 * tasks][self._recognised]
+        self._local = np.ascontiguousarray(weights[[*range(tasks), 2 * tasks]])
+        self._local_bias = bias[[*range(tasks), 2 * tasks]]
+        # Plain lists: for a dozen numbers numpy's calls cost more than the sums.
+        self.weights_of_kind: list[list[float]] = weights[-1, _PRODUCTS].reshape(_KINDS, _TRAITS).tolist()
 
     def judge(self, text: Text, measured: Traits) -> Judged:
         """How hard one text is, by itself."""
-        inputs = self._inputs(text, measured)
-        outputs = self._weights @ inputs
-        nearness = outputs[self.tasks : 2 * self.tasks]
-        task = int(nearness.argmax())
-        known = logistic((float(nearness[task]) - self.mixture.gate_centre) / self.mixture.gate_width)
-        gain = float(outputs[-1])
+        universal = self._universal(measured)
+        point = self.encoder.encode(text)
+        near, task = self._nearest(point)
+        known = logistic(near / self.mixture.gate_width)
         if known < _UNKNOWN_BELOW:
-            return Judged(gain, 0.0, task)
-        shares = np.exp(outputs[: self.tasks] - outputs[: self.tasks].max())
-        local = float(shares @ self.task_gains) / float(shares.sum()) + float(outputs[-2])
-        return Judged(known * local + (1.0 - known) * gain, known, task)
+            return Judged(universal, 0.0, task, point)
+        gain = known * self._local_gain(measured, point) + (1.0 - known) * universal
+        return Judged(gain, known, task, point)
+
+    def _universal(self, measured: Traits) -> float:
+        gain = 0.0
+        for share, weights in zip(measured.kinds, self.weights_of_kind, strict=True):
+            if share > 0.0:
+                gain += share * sum(map(mul, weights, measured.traits))
+        return gain
+
+    def _nearest(self, point: Floats) -> tuple[float, int]:
+        if not self._recognised:
+            return -1.0, 0
+        nearness = self._centres @ point - self._least_near
+        at = int(nearness.argmax())
+        return float(nearness[at]), self._recognised[at]
+
+    def _local_gain(self, measured: Traits, point: Floats) -> float:
+        outputs = self._local @ inputs_of(measured, point) + self._local_bias
+        shares = np.exp(outputs[:-1] - outputs[:-1].max())
+        return float(shares @ self.task_gains) / float(shares.sum()) + float(outputs[-1])
 
     def logit(self, gain: float) -> float:
         """Of the probability that the small model falls short where so much is gained."""
         return self.mixture.offset + self.mixture.slope * gain
 
-    def _inputs(self, text: Text, measured: Traits) -> Floats:
-        inputs = np.empty(INPUTS_BEFORE_POINT + self.encoder.width, np.float32)
-        inputs[: _KINDS + _TRAITS] = measured.kinds + measured.traits
-        kinds, values = inputs[:_KINDS, None], inputs[_KINDS : _KINDS + _TRAITS]
-        np.multiply(kinds, values, out=inputs[_KINDS + _TRAITS : INPUTS_BEFORE_POINT].reshape(_KINDS, _TRAITS))
-        self.encoder.encode(text, inputs[INPUTS_BEFORE_POINT:])
-        return inputs
+
+def inputs_of(measured: Traits, point: Floats) -> Floats:
+    """Kinds, traits, their products and the point, shape (inputs,)."""
+    inputs = np.empty(INPUTS_BEFORE_POINT + len(point), np.float32)
+    inputs[: _KINDS + _TRAITS] = measured.kinds + measured.traits
+    kinds, values = inputs[:_KINDS, None], inputs[_KINDS : _KINDS + _TRAITS]
+    inputs[_PRODUCTS] = (kinds * values).ravel()
+    inputs[INPUTS_BEFORE_POINT:] = point
+    return inputs
 
 
 class LearnedClassifier:
@@ -151,11 +176,23 @@ class LearnedClassifier:
             self._lengths = LengthModel(artifact.arrays)
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(f"{artifact.name}: its arrays do not fit this version: {error}") from error
-        self._weights_of_kind: list[list[float]] = self.model.universal.tolist()
+        self.measured_width = _KINDS + _TRAITS + self.model.encoder.width + 1
         self._remembered: Callable[[str], float] = lru_cache(_REMEMBERED_EXCERPTS)(self._gain_of_excerpt)
 
     def classify(self, prompt: Prompt) -> Classification:
         """Score, tier, signals, task and answer length; bounded time, never an exception."""
+        return self._classify(prompt)[0]
+
+    def examine(self, prompt: Prompt) -> tuple[Classification, Floats]:
+        """The same, and what it rests on: kinds, traits, the text's point and the score, shape (measured_width,)."""
+        said, measured, point = self._classify(prompt)
+        inputs = np.empty(self.measured_width, np.float32)
+        inputs[: _KINDS + _TRAITS] = measured.kinds + measured.traits
+        inputs[_KINDS + _TRAITS : -1] = point
+        inputs[-1] = said.score
+        return said, inputs
+
+    def _classify(self, prompt: Prompt) -> tuple[Classification, Traits, Floats]:
         heard = listen(prompt.messages)
         features = extract_from(prompt, heard)
         measured = measure(heard.text, features)
@@ -163,7 +200,7 @@ class LearnedClassifier:
         around = self._around(heard, judged.gain, features.routine)
         asked = _request_signals(features, 1.0 - judged.known)
         score = logistic(self.model.logit(judged.gain + around) + sum([amount for amount, _ in asked]))
-        return Classification(
+        said = Classification(
             score,
             tier_of(score, self.moderate_from, self.complex_from),
             self._signals(judged, measured, around, asked),
@@ -171,6 +208,7 @@ class LearnedClassifier:
             output_length=self._lengths.predict(features, prompt),
             task=self._task(judged, measured),
         )
+        return said, measured, judged.point
 
     def _around(self, heard: Conversation, own: float, routine: float) -> float:
         """What a harder system prompt or earlier message adds: "yes, do it" is the hard task going on."""
@@ -198,7 +236,7 @@ class LearnedClassifier:
         kind = _strongest_kind(measured)
         share = (1.0 - judged.known) * measured.kinds[kind]
         named = [(share * weight * value, name) for weight, value, name in zip(
-            self._weights_of_kind[kind], measured.traits, SIGNALS[kind], strict=True
+            self.model.weights_of_kind[kind], measured.traits, SIGNALS[kind], strict=True
         )]  # fmt: skip
         named += asked
         named.append((around, "harder context"))

@@ -56,7 +56,7 @@ def fit(corpora: Sequence[Corpus], seed: int) -> Arrays:
     universal = fit_universal(corpora)
     tasks = fit_tasks(corpora, points, seed)
     centres = {corpus.name: float(corpus.products.mean(axis=0) @ universal) for corpus in corpora}
-    return {**encoder, **_assembled(universal, tasks, centres), "mixture": np.array([0.0, GATE_WIDTH, 1.0, 0.0])}
+    return {**encoder, **_assembled(universal, tasks, centres), "mixture": np.array([GATE_WIDTH, 1.0, 0.0])}
 
 
 def fit_encoder(texts: Sequence[Text], weights: Floats, seed: int) -> Arrays:
@@ -192,8 +192,7 @@ def parts(arrays: Arrays, corpus: Corpus, points: Floats) -> tuple[Floats, Float
 def mixed(arrays: Arrays, corpus: Corpus, points: Floats) -> Floats:
     """The estimated gain of every prompt, in standard deviations, by settled arrays."""
     universal, local, near = parts(arrays, corpus, points)
-    centre, width, _, _ = arrays["mixture"]
-    known = 1.0 / (1.0 + np.exp(-(near - centre) / width))
+    known = 1.0 / (1.0 + np.exp(-near / arrays["mixture"][0]))
     mixture: Floats = known * local + (1.0 - known) * universal
     return mixture
 

@@ -114,7 +114,7 @@ def train(data: Path, out: Path, seed: int, step: Callable[[str], None]) -> Arti
     local_scale, folds = _local_scale(corpora, seed, step)
     arrays = settled(arrays, local_scale)
     unseen = Unseen(*_out_of_fold(corpora, folds, local_scale), left_out)
-    arrays["mixture"][2:] = calibrate(corpora, unseen)
+    arrays["mixture"][1:] = calibrate(corpora, unseen)
     manifest = {
         **_provenance(data, examples, corpora, seed),
         "tasks": arrays.pop("task_names").tolist(),
@@ -163,7 +163,7 @@ def calibrate(corpora: Sequence[Corpus], unseen: Unseen) -> tuple[float, float]:
 
 def probabilities(gains: Floats, mixture: Floats) -> Floats:
     """The curve of `calibrate` over estimated gains."""
-    curve: Floats = 1.0 / (1.0 + np.exp(-(mixture[2] * gains + mixture[3])))
+    curve: Floats = 1.0 / (1.0 + np.exp(-(mixture[1] * gains + mixture[2])))
     return curve
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -78,7 +79,7 @@ def save(folder: Path, manifest: Mapping[str, Any], arrays: Arrays) -> Artifact:
 def _manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ArtifactError(f"{path}: not JSON ({error})") from error
     if not isinstance(manifest, dict) or not isinstance(manifest.get("weights_sha256"), str):
         raise ArtifactError(f"{path}: needed is an object with weights_sha256")
@@ -89,10 +90,16 @@ def _manifest(path: Path) -> dict[str, Any]:
 
 def _arrays(raw: bytes, path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            return {name.removesuffix(".npy"): _array(archive, name) for name in archive.namelist()}
+    except (ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise ArtifactError(f"{path}: not an archive of plain arrays ({error})") from error
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    with archive.open(name) as entry:
+        array: NDArray[Any] = np.lib.format.read_array(entry, allow_pickle=False)
+        return array
 
 
 def _packed(arrays: Arrays) -> bytes:

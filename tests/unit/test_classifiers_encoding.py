@@ -87,9 +87,9 @@ def test_as_many_vectors_as_words_are_needed() -> None:
 def test_another_process_with_another_hash_seed_finds_the_same_bytes() -> None:
     """Sets of words are walked in an order of the process's own; training must not depend on it."""
     script = (
-        "import sys; from tests.unit.test_classifiers_encoding import *\n"
-        "from classifiers.features import take_apart\n"
-        "sys.stdout.write(encoder(width=64).encode(take_apart(SENTENCE + ' 桥梁石头河水 unknown words')).tobytes().hex())"
+        "import sys; from tests.unit.test_classifiers_encoding import SENTENCE, encoder, take_apart\n"
+        "text = take_apart(SENTENCE + ' 桥梁石头河水 unknown words')\n"
+        "sys.stdout.write(encoder(width=64).encode(text).tobytes().hex())"
     )
     found = {
         subprocess.run(

@@ -45,7 +45,7 @@ _LOCAL_RIDGE = 1000.0
 TIGHT_FROM = 0.745
 # A request counts as one of a task where it lies nearer than all but a twentieth of the task's own prompts, within
 # bounds: measured against the tasks of other sources, 95 of 100 prompts of any source lie below .54.
-OWN_QUANTILE, LEAST_NEARNESS, MOST_NEARNESS = 0.05, 0.56, 0.72
+OWN_QUANTILE, LEAST_NEARNESS, MOST_NEARNESS = 0.05, 0.56, 0.9
 GATE_WIDTH = 0.02
 
 

@@ -179,8 +179,12 @@ def _judgement(explanation: Explanation) -> list[tuple[str, str]]:
 def _limits(limits: AliasConfig) -> str:
     if limits.quality_target is not None:
         return f"quality target {limits.quality_target:g}"
-    named = (("moderate", limits.moderate_from), ("complex", limits.complex_from))
-    return ", ".join(f"{tier} from {'the classifier default' if score is None else score}" for tier, score in named)
+    named = [
+        f"{tier} from {score:g}"
+        for tier, score in (("moderate", limits.moderate_from), ("complex", limits.complex_from))
+        if score is not None
+    ]
+    return ", ".join(named) or "the classifier's own thresholds"
 
 
 def _considered(name: str, expected_nusd: int, worst_nusd: int) -> str:

@@ -42,7 +42,7 @@ Floats = NDArray[np.float32]
 # What benchmarks do not hold, and traffic does: set by hand as in the rules, whose logits they share. Each adds
 # weight x count / (count + half) to the logit of a request that is like none trained on.
 REQUEST_SIGNALS = (
-    ("proof", "proof", 0.8, 0.3),
+    ("proof", "proof", 1.2, 0.3),
     ("tools", "tools", 1.0, 2.0),
     ("structured output", "structured_output", 0.4, 1.0),
     ("images", "images", 0.8, 1.0),

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from classifiers import registry
 from classifiers.adapted import AdaptedClassifier
+from classifiers.artifact import MANIFEST, WEIGHTS
+from classifiers.base import Classifier
 from classifiers.heuristic import NAME, HeuristicClassifier
+from classifiers.learned import LearnedClassifier
 from classifiers.posterior import LEVELS, Fit, Level, Posterior
 from router.config import AliasConfig, ClassifierConfig, Config
 from router.errors import ConfigError
-from router.lineup import Thresholds, choose_classifier, line_up, thresholds
+from router.lineup import Thresholds, choose_classifier, construct_classifier, line_up, thresholds
 from tests.support.calibrated import CalibratedRules
 
 LOCAL = {"name": "local", "base_url_env": "LOCAL_URL", "tier": "simple"}
@@ -91,22 +96,101 @@ def test_evidence_on_none_of_the_small_ones_is_refused(tmp_path: Path, small_mod
         choose_classifier(settings)
 
 
+def limits(alias: AliasConfig, classifier: Classifier) -> Thresholds:
+    return thresholds("auto", alias, classifier)
+
+
 def test_an_alias_without_a_quality_target_keeps_its_thresholds() -> None:
     alias = AliasConfig(moderate_from=0.2, complex_from=0.9)
-    assert thresholds("auto", alias, HeuristicClassifier()) == Thresholds(0.2, 0.9)
+    assert limits(alias, HeuristicClassifier()) == Thresholds(0.2, 0.9)
+
+
+@pytest.mark.parametrize("classifier", [HeuristicClassifier(), HeuristicClassifier(0.1, 0.2)])
+def test_an_alias_that_says_nothing_has_the_classifiers_own(classifier: HeuristicClassifier) -> None:
+    own = Thresholds(classifier.moderate_from, classifier.complex_from)
+    assert limits(AliasConfig(), classifier) == own
+    assert limits(AliasConfig(moderate_from=0.05), classifier) == Thresholds(0.05, classifier.complex_from)
+    assert limits(AliasConfig(complex_from=0.9), classifier) == Thresholds(classifier.moderate_from, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("alias", "found"),
+    [
+        (AliasConfig(moderate_from=0.7), "moderate_from 0.7 must not exceed complex_from 0.65"),
+        (AliasConfig(complex_from=0.2), "moderate_from 0.35 must not exceed complex_from 0.2"),
+    ],
+)
+def test_one_configured_must_be_in_order_with_the_classifiers_other(alias: AliasConfig, found: str) -> None:
+    with pytest.raises(ConfigError, match=r"aliases\.auto: .*is the classifier's own") as raised:
+        limits(alias, HeuristicClassifier())
+    assert found in str(raised.value)
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder in place of the one that ships."""
+    monkeypatch.setattr(registry, "SHIPPED", tmp_path / "artifacts")
+    registry.shipped.cache_clear()
+    yield tmp_path / "artifacts"
+    registry.shipped.cache_clear()
+
+
+def test_without_a_trained_model_the_rules_judge_and_a_warning_says_so(
+    artifacts: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert isinstance(choose_classifier(config(LOCAL, REMOTE)), HeuristicClassifier)
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    said = record.getMessage()
+    assert said.startswith("the rules judge in place of the classifier learned: no trained model: ")
+    assert str(artifacts / WEIGHTS) in said and "make train" in said
+
+
+def test_with_one_there_is_nothing_to_say(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert isinstance(choose_classifier(config(LOCAL, REMOTE)), LearnedClassifier)
+        assert isinstance(construct_classifier("heuristic"), HeuristicClassifier)
+    assert caplog.records == []
+
+
+def test_a_broken_trained_model_is_refused(artifacts: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Silently judging by the rules would pass for the model that somebody put there."""
+    artifacts.mkdir()
+    for name in (MANIFEST, WEIGHTS):
+        (artifacts / name).write_bytes(b"{")
+    with pytest.raises(ConfigError, match=r"classifier\.name: learned: ") as raised:
+        choose_classifier(config(LOCAL, REMOTE))
+    assert str(artifacts / MANIFEST) in str(raised.value)
+    assert caplog.records == []
+
+
+def test_a_trained_model_of_mixed_files_says_what_to_do(artifacts: Path) -> None:
+    artifacts.mkdir()
+    for name in (MANIFEST, WEIGHTS):
+        (artifacts / name).write_bytes((Path(registry.__file__).parent / "artifacts" / name).read_bytes())
+    (artifacts / WEIGHTS).write_bytes((artifacts / WEIGHTS).read_bytes() + b" ")
+    with pytest.raises(ConfigError, match="take both files from one training") as raised:
+        construct_classifier("learned")
+    assert str(artifacts / WEIGHTS) in str(raised.value)
+
+
+def test_a_classifier_that_does_not_exist_is_no_artifact_that_is_missing() -> None:
+    with pytest.raises(ValueError, match="no classifier is named 'bert'"):
+        construct_classifier("bert")
 
 
 @pytest.mark.parametrize(("target", "threshold"), [(0.5, 0.6), (0.9, 0.6), (0.92, 0.52), (0.95, 0.52), (0.98, 0.0)])
 def test_a_quality_target_sets_both_thresholds(target: float, threshold: float) -> None:
     alias = AliasConfig(quality_target=target)
-    assert thresholds("auto", alias, CalibratedRules()) == Thresholds(threshold, threshold, target)
+    assert limits(alias, CalibratedRules()) == Thresholds(threshold, threshold, target)
 
 
 def test_a_quality_target_that_no_threshold_keeps() -> None:
     alias = AliasConfig(quality_target=0.99)
     with pytest.raises(ConfigError, match=r"aliases\.auto\.quality_target: found 0\.99, .* has no calibrated"):
-        thresholds("auto", alias, HeuristicClassifier())
+        limits(alias, HeuristicClassifier())
     with pytest.raises(
         ConfigError, match=r"found 0\.99: no threshold is calibrated .*; allowed: above 0 and up to 0\.98"
     ):
-        thresholds("auto", alias, CalibratedRules())
+        limits(alias, CalibratedRules())

@@ -156,3 +156,23 @@ def test_a_quality_target_configured_since_is_told_as_such(tmp_path: Path) -> No
     shown = explained(spend_record("req_1", **WHOLE), load_config(path), load_prices(PRICES))
     assert dict(facts(shown))["judged"].endswith("by heuristic (quality target 0.95, as configured now)")
     assert explanation_as_json(shown)["thresholds_now"] == {"quality_target": 0.95}
+
+
+@pytest.mark.parametrize(
+    ("configured", "words", "now"),
+    [
+        ("{}", "the classifier's own thresholds", (None, None)),
+        ("{moderate_from: 0.1}", "moderate from 0.1", (0.1, None)),
+    ],
+)
+def test_thresholds_left_to_the_classifier_are_told_as_such(
+    tmp_path: Path, configured: str, words: str, now: tuple[float | None, float | None]
+) -> None:
+    path = write_config(tmp_path)
+    text = path.read_text(encoding="utf-8").replace("{moderate_from: 0.4, complex_from: 0.7}", configured)
+    path.write_text(text, encoding="utf-8")
+    shown = explained(spend_record("req_1", **WHOLE), load_config(path), load_prices(PRICES))
+    assert dict(facts(shown))["judged"].endswith(f"by heuristic ({words}, as configured now)")
+    assert explanation_as_json(shown)["thresholds_now"] == dict(
+        zip(("moderate_from", "complex_from"), now, strict=True)
+    )

@@ -23,7 +23,7 @@ from classifiers.training.train import SEED, Unseen, calibrate, main, probabilit
 from tests.support.outcomes import PROMPTS, SOURCES, examples, rows, write_all
 
 ROOT = Path(__file__).resolve().parents[2]
-SHARED = ROOT.parent / "shared" / "data"
+SHARED = Path(os.environ.get("PARSIMONY_SHARED") or ROOT.parent / "shared") / "data"
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +160,10 @@ def test_probabilities_rise_with_the_gain() -> None:
     assert found[5] == pytest.approx(1 / (1 + np.exp(0.5)))
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared routing data is not there")
+@pytest.mark.skipif(
+    not SHARED.is_dir(),
+    reason="the shared routing data is not there; PARSIMONY_SHARED may name the folder that holds data/routing",
+)
 def test_what_ships_was_trained_on_the_shared_files() -> None:
     for source in shipped().manifest["sources"]:
         raw = (SHARED / "routing" / "train" / f"{source['name']}.jsonl.gz").read_bytes()

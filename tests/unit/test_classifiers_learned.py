@@ -127,12 +127,14 @@ def test_a_prompt_cannot_talk_its_difficulty_down(classifier: LearnedClassifier,
         assert score(classifier, text) > before - 0.03
 
 
-@pytest.mark.xfail(strict=False, reason="a short text in two languages, or with code, can look like a long task")
 @pytest.mark.parametrize(("comfort", "hard"), LIKE_ANOTHER_TASK)
 def test_nor_by_words_that_make_it_look_like_another_task(
     classifier: LearnedClassifier, comfort: str, hard: str
 ) -> None:
-    test_a_prompt_cannot_talk_its_difficulty_down(classifier, comfort, hard)
+    """A little of two languages is no bilingual examination. What English there is makes a text less Chinese."""
+    before = score(classifier, hard)
+    for text in (comfort + hard, hard + " " + comfort):
+        assert score(classifier, text) > before - 0.06
 
 
 @pytest.mark.parametrize("padding", ["\n" * 5_000, " " * 5_000], ids=["lines", "spaces"])

@@ -16,7 +16,7 @@ import heapq
 import json
 import math
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -122,7 +122,7 @@ def _evidence(row: dict[str, Any], classifier: Classifier, now_s: float) -> Evid
         source=_source(row, "evaluation" if routing else "judge"),
         classifier=_name(row, "classifier", ""),
     )
-    return item if recorded else _classified(item, _prompt(row), classifier)
+    return item if recorded else _classified(item, prompt_of(row), classifier)
 
 
 def _classified(item: Evidence, prompt: Prompt, classifier: Classifier) -> Evidence:
@@ -142,7 +142,8 @@ def _outcome(row: dict[str, Any]) -> float:
     return shortfall(_number(row, "weak_score", 0.0, 1.0), _number(row, "strong_score", 0.0, 1.0))
 
 
-def _prompt(row: dict[str, Any]) -> Prompt:
+def prompt_of(row: Mapping[str, Any]) -> Prompt:
+    """The request that a line holds: its `messages`, else its `prompt`. EvidenceError says which key is wrong."""
     tools = row.get("tools") or []
     if not isinstance(tools, list):
         raise EvidenceError(f"tools is {_shown(tools)}; allowed is an array")
@@ -151,7 +152,7 @@ def _prompt(row: dict[str, Any]) -> Prompt:
     )
 
 
-def _messages(row: dict[str, Any]) -> tuple[Message, ...]:
+def _messages(row: Mapping[str, Any]) -> tuple[Message, ...]:
     if "messages" not in row:
         text = row["prompt"]
         if not isinstance(text, str):
@@ -194,7 +195,7 @@ def _require(row: dict[str, Any], names: tuple[str, ...]) -> None:
         raise EvidenceError(f"{', '.join(missing)} missing; found {', '.join(row)}; required: {', '.join(names)}")
 
 
-def _name(row: dict[str, Any], key: str, default: str | None = None) -> str:
+def _name(row: Mapping[str, Any], key: str, default: str | None = None) -> str:
     value = row.get(key)
     if value is None and default is not None:
         return default

@@ -125,12 +125,16 @@ class Posterior:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What a file holds: a posterior for each small model. `fitted_at_s` is Unix seconds."""
+    """What a file holds: a posterior for each small model. `fitted_at_s` is Unix seconds.
+
+    `learned_from` are the SHA-256 of the files of evidence: what was learned from them cannot be calibrated on them.
+    """
 
     prior: str
     fitted_at_s: float
     half_life_days: float
     posteriors: tuple[Posterior, ...]
+    learned_from: tuple[str, ...] = ()
 
     def for_any_of(self, names: Iterable[str]) -> Posterior | None:
         """The posterior of the first name that has one."""
@@ -153,6 +157,7 @@ class Fit:
             "prior": self.prior,
             "fitted_at_s": self.fitted_at_s,
             "half_life_days": self.half_life_days,
+            "learned_from": list(self.learned_from),
             "small_models": {posterior.small_model: _as_json(posterior) for posterior in self.posteriors},
         }
 
@@ -238,6 +243,7 @@ def _fit(values: Any) -> Fit:
         _number(_get(top, "fitted_at_s", ""), "fitted_at_s", (0.0, 1e12)),
         _number(_get(top, "half_life_days", ""), "half_life_days", (1e-6, 1e6)),
         tuple(_posterior(prior, name, value) for name, value in models.items()),
+        _texts(top.get("learned_from", []), "learned_from"),
     )
 
 
@@ -263,6 +269,12 @@ def _group(value: Any, where: str) -> Group:
     if not isinstance(value, list) or len(value) != len(Group._fields):
         raise PosteriorError(f"{where} is {_shown(value)}; needed is [{', '.join(Group._fields)}]")
     return Group(*[_number(part, where, bounds) for part, bounds in zip(value, _GROUP_BOUNDS, strict=True)])
+
+
+def _texts(value: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise PosteriorError(f"{where} is {_shown(value)}; needed is a list of texts")
+    return tuple(value)
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:

@@ -13,12 +13,13 @@ from pathlib import Path
 import redis
 
 from classifiers.base import Classifier
+from classifiers.quality import QualityTargets
 from policies.baseline import Baseline
 from policies.catalog import Deployment
 from router.clock import SYSTEM_CLOCK, Clock
 from router.config import Config, DeploymentConfig, load_config
 from router.errors import ConfigError
-from router.lineup import choose_classifier, line_up, thresholds
+from router.lineup import choose_classifier, line_up, quality_table, thresholds
 from router.pipeline.accounts import Accountant
 from router.pipeline.authenticate import Authenticator
 from router.pipeline.chat import CachePolicy, ChatPipeline
@@ -130,7 +131,8 @@ def _services(
     simulated: bool,
 ) -> Services:
     classifier = choose_classifier(config)
-    models = Models(_aliases(config, deployments, classifier), deployments)
+    table = quality_table(config, classifier)
+    models = Models(_aliases(config, deployments, classifier, table), deployments)
     accountant = _accountant(config, prices, deployments)
     retries = config.retries
     dispatcher = Dispatcher(
@@ -190,14 +192,16 @@ def _accountant(config: Config, prices: PriceBook, deployments: Mapping[str, Dep
     return Accountant(Baseline(config.baseline, info.prices, info.tokenizer), counters)
 
 
-def _aliases(config: Config, deployments: Mapping[str, Deployment], classifier: Classifier) -> dict[str, Alias]:
+def _aliases(
+    config: Config, deployments: Mapping[str, Deployment], classifier: Classifier, table: QualityTargets | None
+) -> dict[str, Alias]:
     aliases = {}
     for name, settings in config.aliases.items():
         wanted = settings.deployments or tuple(deployments)
         candidates = tuple(deployments[wanted_name] for wanted_name in wanted if wanted_name in deployments)
         if not candidates:
             raise ConfigError(f"aliases.{name}: none of its deployments can be used: {', '.join(wanted)}")
-        limits = thresholds(name, settings, classifier)
+        limits = thresholds(name, settings, classifier, table)
         aliases[name] = Alias(
             name,
             candidates,

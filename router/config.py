@@ -59,6 +59,7 @@ class LoggingConfig(_Section):
 class ClassifierConfig(_Section):
     name: str = DEFAULT_CLASSIFIER
     evidence: Path | None = None
+    quality_targets: Path | None = None
 
 
 class CacheConfig(_Section):
@@ -212,7 +213,7 @@ def load_config(path: Path) -> Config:
     except ValidationError as error:
         hint = "; `parsimony config schema` lists the known ones"
         raise ConfigError("\n".join(f"{path}: {line}" for line in problems(error, hint))) from error
-    classifier = config.classifier
-    if classifier.evidence is not None:
-        classifier = classifier.model_copy(update={"evidence": (path.parent / classifier.evidence).resolve()})
+    named = {"evidence": config.classifier.evidence, "quality_targets": config.classifier.quality_targets}
+    beside = {key: (path.parent / file).resolve() for key, file in named.items() if file is not None}
+    classifier = config.classifier.model_copy(update=beside)
     return config.model_copy(update={"prices": (path.parent / config.prices).resolve(), "classifier": classifier})

@@ -6,14 +6,18 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
 
 from classifiers import registry
 from classifiers.adapted import adapt
 from classifiers.artifact import ArtifactError, ArtifactMissing
 from classifiers.base import FALLBACK_CLASSIFIER, TIERS, Classifier
+from classifiers.calibration import CalibrationError, scores_of
+from classifiers.calibration import read as read_own_table
 from classifiers.posterior import PosteriorError
 from classifiers.posterior import read as read_fit
-from classifiers.quality import CalibratedThreshold, quality_targets_of
+from classifiers.quality import CalibratedThreshold, QualityTargets, quality_targets_of
 from router.config import AliasConfig, Config, DeploymentConfig
 from router.errors import ConfigError
 
@@ -41,8 +45,8 @@ class Thresholds:
     quality_target: float | None = None
 
 
-def thresholds(name: str, alias: AliasConfig, classifier: Classifier) -> Thresholds:
-    """Those configured for the alias, else the classifier's own; or the one of its quality target.
+def thresholds(name: str, alias: AliasConfig, classifier: Classifier, table: QualityTargets | None) -> Thresholds:
+    """Those configured for the alias, else the classifier's own; or the one of its quality target, from the table.
 
     From a quality target's threshold on, the tier is complex at once.
 
@@ -51,7 +55,7 @@ def thresholds(name: str, alias: AliasConfig, classifier: Classifier) -> Thresho
     """
     if alias.quality_target is None:
         return _tiers(name, alias, classifier)
-    threshold = calibrated(name, alias.quality_target, classifier).threshold
+    threshold = calibrated(name, alias.quality_target, table).threshold
     return Thresholds(threshold, threshold, alias.quality_target)
 
 
@@ -66,14 +70,13 @@ def _tiers(name: str, alias: AliasConfig, classifier: Classifier) -> Thresholds:
     return Thresholds(moderate_from, complex_from)
 
 
-def calibrated(name: str, quality_target: float, classifier: Classifier) -> CalibratedThreshold:
-    """The entry of the classifier's table that keeps the alias's target. Raises ConfigError where none does."""
+def calibrated(name: str, quality_target: float, table: QualityTargets | None) -> CalibratedThreshold:
+    """The entry of the table that keeps the alias's target. Raises ConfigError where none does."""
     found = f"aliases.{name}.quality_target: found {quality_target:g}"
-    table = quality_targets_of(classifier)
     if table is None:
         raise ConfigError(
-            f"{found}, but the configured classifier has no calibrated thresholds; "
-            "allowed: moderate_from and complex_from, or a classifier that was calibrated"
+            f"{found}, but the configured classifier has no calibrated thresholds; allowed: moderate_from and "
+            "complex_from, a classifier that was calibrated, or classifier.quality_targets with a table of your own"
         )
     try:
         return table.threshold_for(quality_target)
@@ -97,6 +100,36 @@ def choose_classifier(config: Config) -> Classifier:
         raise ConfigError(f"classifier.evidence: {error}") from None
     except ValueError as error:
         raise ConfigError(f"classifier.evidence: {path}: {error}") from None
+
+
+def quality_table(config: Config, classifier: Classifier) -> QualityTargets | None:
+    """The operator's own table of quality targets where one is configured, else the one that the classifier brings.
+
+    `classifier` is the one that `choose_classifier` chose. Raises ConfigError where the file cannot be used, or holds
+    for other scores.
+    """
+    path = config.classifier.quality_targets
+    if path is None:
+        return quality_targets_of(classifier)
+    try:
+        own = read_own_table(path)
+    except CalibrationError as error:
+        raise ConfigError(f"classifier.quality_targets: {error}") from None
+    scores = scores_of(classifier, sha256_of(config.classifier.evidence))
+    if own.scores != scores:
+        raise ConfigError(
+            f"classifier.quality_targets: {path}: was calibrated for the scores of {own.scores}; allowed are those of "
+            f"the configured {scores}: calibrate anew"
+        )
+    return own.table
+
+
+def sha256_of(path: Path | None) -> str:
+    """Of a file's bytes; of no file, the empty text. Raises ConfigError where it cannot be read."""
+    try:
+        return "" if path is None else sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
 def construct_classifier(name: str) -> Classifier:

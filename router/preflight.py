@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from classifiers.quality import QualityTargets, quality_targets_of
+from classifiers.quality import QualityTargets
 from classifiers.registry import CLASSIFIERS
 from router.config import Config, DeploymentConfig
 from router.errors import ConfigError
-from router.lineup import Lineup, calibrated, choose_classifier, construct_classifier, line_up
+from router.lineup import Lineup, calibrated, choose_classifier, line_up, quality_table
 from router.prices import PriceBook, UnknownModel, load_prices
 from router.tokenizers import verify_encoding
 
@@ -29,7 +29,7 @@ def check(path: Path, config: Config, environ: Mapping[str, str] = os.environ) -
     Raises ConfigError with one line a problem: the file (`path`), the key, what was found and what is allowed.
     """
     prices = load_prices(config.prices)
-    found = [*_stores(config), *_classifier(config), *_quality_targets(config), *_prices(config, prices)]
+    found = [*_stores(config), *_classifier(config), *_prices(config, prices)]
     try:
         lineup = line_up(config, environ)
     except ConfigError as error:
@@ -67,34 +67,33 @@ def _classifier(config: Config) -> Iterator[str]:
         yield f"classifier.name: found {config.classifier.name!r}; allowed: {', '.join(sorted(CLASSIFIERS))}"
         return
     try:
-        choose_classifier(config)
+        table = quality_table(config, choose_classifier(config))
     except ConfigError as error:
         yield str(error)
-    if config.classifier.evidence is not None:
-        for name in _wanted_quality(config):
-            yield (
-                f"aliases.{name}.quality_target: its threshold was calibrated for the classifier's own scores, which "
-                "classifier.evidence moves; allowed: one of the two"
-            )
-
-
-def _quality_targets(config: Config) -> Iterator[str]:
-    """Asked only where an alias has one: a trained classifier takes a moment to load."""
-    wanted = _wanted_quality(config)
-    if not wanted or config.classifier.name not in CLASSIFIERS:
         return
-    classifier = construct_classifier(config.classifier.name)
+    wanted = _wanted_quality(config)
+    if config.classifier.evidence is not None and config.classifier.quality_targets is None:
+        yield from map(_moved, wanted)
+        return
     for name, target in wanted.items():
         try:
-            calibrated(name, target, classifier)
+            calibrated(name, target, table)
         except ConfigError as error:
             yield str(error)
+
+
+def _moved(name: str) -> str:
+    return (
+        f"aliases.{name}.quality_target: its threshold was calibrated for the classifier's own scores, which "
+        "classifier.evidence moves; allowed: one of the two, or beside them classifier.quality_targets with a table "
+        "that `parsimony classifier calibrate` made of the moved scores"
+    )
 
 
 def quality_notes(config: Config) -> list[str]:
     """What the quality targets of a good configuration come to, one line each, with the warnings of the table."""
     wanted = _wanted_quality(config)
-    table = quality_targets_of(construct_classifier(config.classifier.name)) if wanted else None
+    table = quality_table(config, choose_classifier(config)) if wanted else None
     return [] if table is None else [_quality_note(name, target, table) for name, target in wanted.items()]
 
 

@@ -16,7 +16,9 @@ from classifiers.base import Message, Prompt
 
 GZIP_MAGIC = b"\x1f\x8b"
 REQUIRED = ("prompt", "weak_model", "strong_model", "weak_score", "strong_score")
-OPTIONAL = ("dataset", "id", "subset", "lang", "extra")
+REQUEST = ("messages", "tools", "response_format", "application")
+"""What a request was beside the prompt; kept in an example's `extra`."""
+OPTIONAL = ("dataset", "id", "subset", "lang", "extra", *REQUEST)
 _SHOWN_CHARACTERS = 60
 _STEM_CHARACTERS = 12
 
@@ -136,7 +138,7 @@ def _example(line: str, where: str, path: Path, number: int) -> Example:
         strong_score=_score(row, "strong_score", where),
         stem=str(extra.get("stem") or _stem(prompt)),
         contaminated=bool(extra.get("contaminated", False)),
-        extra=extra,
+        extra={key: row[key] for key in REQUEST if key in row} | extra,
     )
 
 

@@ -35,11 +35,13 @@ from classifiers.training.report import (
     sources,
     title,
 )
+from router.cli.classifier_calibrate import calibrate_targets
 from router.cli.classifier_fit import fit_evidence
 from router.cli.options import FAILED, USAGE, JsonOption, fail, warn
 
 app = typer.Typer(help="Measure the classifier, and fit it to your own traffic.", no_args_is_help=True)
 app.command("fit")(fit_evidence)
+app.command("calibrate")(calibrate_targets)
 
 _PIPED_COLUMNS = 120
 _REDRAWS = 100

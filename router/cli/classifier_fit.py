@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +25,7 @@ from classifiers.training.fit_report import Calibration, GroupLine, Learned, as_
 from router.cli.options import FAILED, USAGE, ConfigOption, JsonOption, fail, warn
 from router.config import Config, default_config_path, load_config
 from router.errors import ConfigError
-from router.lineup import construct_classifier
+from router.lineup import construct_classifier, sha256_of
 
 _SHOWN_GROUPS = 20
 _PIPED_COLUMNS = 120
@@ -50,9 +51,10 @@ def fit_evidence(
 ) -> None:
     """Learn from judged requests how hard each task is, and how far to believe the configured classifier."""
     settings, classifier = _configured(config)
+    paths = [*evidence, *(more_evidence or [])]
     name, now_s = name_of(classifier), time.time()
     with _spinner("reading and judging"):
-        found = newest(_evidence([*evidence, *(more_evidence or [])], classifier, now_s, small_model))
+        found = newest(_evidence(paths, classifier, now_s, small_model))
     kept, left_out = usable(found, name)
     _check(kept, left_out, name, small_model)
     with _spinner("fitting"):
@@ -71,7 +73,7 @@ def fit_evidence(
         warn("nothing was written: name a file with --out, and in the configuration's classifier.evidence")
         return
     try:
-        fitted.write(path)
+        replace(fitted, learned_from=tuple(map(sha256_of, paths))).write(path)
     except OSError as error:
         fail(f"{path}: cannot be written ({error.strerror or error})", FAILED)
     warn(f"wrote {path}; servers read it when they start")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from classifiers.heuristic import HeuristicClassifier
+from dataclasses import replace
+from pathlib import Path
+
+from classifiers.calibration import OwnTable, Scores
+from classifiers.heuristic import NAME, HeuristicClassifier
 from classifiers.quality import CalibratedThreshold, QualityTargets
 
 TOO_FEW = "60 judged prompts are too few for a quality target of 0.98, so the margin is wide; about 900 like them ..."
@@ -21,3 +25,16 @@ class CalibratedRules(HeuristicClassifier):
             CalibratedThreshold(0.98, 0.0, 1.0, 1.0, 60, 0.9, TOO_FEW),
         ),
     )
+
+
+OF_THE_RULES = Scores(NAME)
+OWN_THRESHOLD = 0.31
+"""What `own_table` has for every target."""
+
+
+def own_table(path: Path, scores: Scores = OF_THE_RULES) -> Path:
+    """A file with a table of an operator's own, as `parsimony classifier calibrate` writes it."""
+    entries = tuple(replace(entry, threshold=OWN_THRESHOLD) for entry in CalibratedRules.quality_targets.thresholds)
+    table = replace(CalibratedRules.quality_targets, calibrated_on="judged.jsonl", thresholds=entries)
+    OwnTable(scores, (), table).write(path)
+    return path

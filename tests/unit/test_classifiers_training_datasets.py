@@ -36,6 +36,11 @@ def test_a_line_is_an_example(tmp_path: Path, name: str) -> None:
     assert (example.stem, example.contaminated, example.extra["year"]) == ("s1", True, 2020)
 
 
+def test_what_the_request_was_beside_the_prompt_is_kept(tmp_path: Path) -> None:
+    (example,) = read(written(tmp_path, FULL | {"application": "mail", "tools": [], "unknown": 1}))
+    assert example.extra == FULL["extra"] | {"application": "mail", "tools": []}
+
+
 def test_gzip_is_known_by_its_bytes_not_by_its_name(tmp_path: Path) -> None:
     path = written(tmp_path, FULL, name="sums.gz").rename(tmp_path / "sums.jsonl")
     assert len(read(path)) == 1

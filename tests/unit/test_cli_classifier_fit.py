@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -65,6 +66,7 @@ def test_what_was_learned_is_shown_and_written(tmp_path: Path) -> None:
     assert f"wrote {out}; servers read it when they start" in done.stderr
     assert posterior.read(out).small_models == ("small",)
     assert posterior.read(out).prior == NAME
+    assert posterior.read(out).learned_from == (sha256((tmp_path / "e.jsonl").read_bytes()).hexdigest(),)
 
 
 def test_programs_get_json(tmp_path: Path) -> None:

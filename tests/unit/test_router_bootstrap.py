@@ -18,7 +18,7 @@ from router.pipeline.models import Alias
 from router.stores.base import Principal
 from router.stores.redis_server import embedded_url
 from tests.support.administration import write_config
-from tests.support.calibrated import CalibratedRules
+from tests.support.calibrated import OWN_THRESHOLD, CalibratedRules, own_table
 from tests.support.redis_server import redis_server
 
 NOBODY = "http://127.0.0.1:9/v1"
@@ -58,6 +58,17 @@ async def test_a_quality_target_becomes_the_threshold_of_its_table(
         auto = services.models.resolve("auto")
         assert isinstance(auto, Alias)
         assert (auto.moderate_from, auto.complex_from, auto.quality_target) == (0.52, 0.52, 0.95)
+
+
+async def test_a_table_of_ones_own_beside_the_configuration_counts_first(tmp_path: Path, url: str) -> None:
+    own_table(tmp_path / "targets.json")
+    path = write_config(tmp_path, url)
+    text = path.read_text(encoding="utf-8").replace("{moderate_from: 0.4, complex_from: 0.7}", "{quality_target: 0.95}")
+    path.write_text(text + "classifier: {name: heuristic, quality_targets: targets.json}\n", encoding="utf-8")
+    async with open_services(load_config(path), simulated_url=NOBODY) as services:
+        auto = services.models.resolve("auto")
+        assert isinstance(auto, Alias)
+        assert (auto.moderate_from, auto.complex_from, auto.quality_target) == (OWN_THRESHOLD, OWN_THRESHOLD, 0.95)
 
 
 async def test_evidence_moves_what_the_configured_classifier_says(tmp_path: Path, url: str) -> None:

@@ -195,10 +195,11 @@ def test_a_key_may_be_limited_to_what_can_be_asked_for(path: Path) -> None:
         config.check_model_names(["auto", "smal", "gpt-5"])
 
 
-def test_the_file_of_evidence_lies_beside_the_configuration(path: Path) -> None:
-    assert loaded(path, LEAST).classifier.evidence is None
-    learned = loaded(path, LEAST + "classifier: {evidence: learned/evidence.json}\n")
-    assert learned.classifier.evidence == path.parent / "learned" / "evidence.json"
+@pytest.mark.parametrize("key", ["evidence", "quality_targets"])
+def test_what_was_learned_lies_beside_the_configuration(path: Path, key: str) -> None:
+    assert getattr(loaded(path, LEAST).classifier, key) is None
+    learned = loaded(path, LEAST + f"classifier: {{{key}: learned/file.json}}\n")
+    assert getattr(learned.classifier, key) == path.parent / "learned" / "file.json"
 
 
 def test_the_thresholds_are_left_to_the_classifier(path: Path) -> None:

@@ -13,13 +13,23 @@ from classifiers import registry
 from classifiers.adapted import AdaptedClassifier
 from classifiers.artifact import MANIFEST, WEIGHTS
 from classifiers.base import Classifier
+from classifiers.calibration import Evidence, Scores
 from classifiers.heuristic import NAME, HeuristicClassifier
 from classifiers.learned import LearnedClassifier
 from classifiers.posterior import LEVELS, Fit, Level, Posterior
+from classifiers.quality import QualityTargets, quality_targets_of
 from router.config import AliasConfig, ClassifierConfig, Config
 from router.errors import ConfigError
-from router.lineup import Thresholds, choose_classifier, construct_classifier, line_up, thresholds
-from tests.support.calibrated import CalibratedRules
+from router.lineup import (
+    Thresholds,
+    choose_classifier,
+    construct_classifier,
+    line_up,
+    quality_table,
+    sha256_of,
+    thresholds,
+)
+from tests.support.calibrated import OWN_THRESHOLD, CalibratedRules, own_table
 
 LOCAL = {"name": "local", "base_url_env": "LOCAL_URL", "tier": "simple"}
 REMOTE = {"name": "remote", "base_url": "https://api.example/v1", "api_key_env": "KEY", "tier": "complex"}
@@ -97,7 +107,7 @@ def test_evidence_on_none_of_the_small_ones_is_refused(tmp_path: Path, small_mod
 
 
 def limits(alias: AliasConfig, classifier: Classifier) -> Thresholds:
-    return thresholds("auto", alias, classifier)
+    return thresholds("auto", alias, classifier, quality_targets_of(classifier))
 
 
 def test_an_alias_without_a_quality_target_keeps_its_thresholds() -> None:
@@ -194,3 +204,36 @@ def test_a_quality_target_that_no_threshold_keeps() -> None:
         ConfigError, match=r"found 0\.99: no threshold is calibrated .*; allowed: above 0 and up to 0\.98"
     ):
         limits(alias, CalibratedRules())
+
+
+def table_of(**classifier: Path) -> QualityTargets | None:
+    """The table that serves with the rules, and with what the section `classifier` says beside."""
+    section = ClassifierConfig(name="heuristic", **classifier)
+    settings = config(LOCAL, REMOTE).model_copy(update={"classifier": section})
+    return quality_table(settings, choose_classifier(settings))
+
+
+def test_a_table_of_ones_own_takes_the_place_of_the_classifiers(tmp_path: Path) -> None:
+    assert table_of() is None
+    assert quality_table(config(LOCAL), CalibratedRules()) is CalibratedRules.quality_targets
+    own = table_of(quality_targets=own_table(tmp_path / "t.json"))
+    found = thresholds("auto", AliasConfig(quality_target=0.95), CalibratedRules(), own)
+    assert found == Thresholds(OWN_THRESHOLD, OWN_THRESHOLD, 0.95)
+
+
+def test_with_evidence_it_must_be_that_of_the_moved_scores(tmp_path: Path) -> None:
+    evidence = write_fit(tmp_path / "e.json", "local")
+    scores = Scores(NAME + "+evidence", Evidence(sha256_of(evidence), "local"))
+    path = own_table(tmp_path / "t.json", scores)
+    assert table_of(quality_targets=path, evidence=evidence) is not None
+    with pytest.raises(ConfigError, match=r"for the scores of heuristic@1\+evidence \(evidence on local, SHA-256 "):
+        table_of(quality_targets=path)
+    write_fit(evidence, "local", "remote")
+    with pytest.raises(ConfigError, match="calibrate anew"):
+        table_of(quality_targets=path, evidence=evidence)
+
+
+def test_a_file_that_cannot_be_hashed(tmp_path: Path) -> None:
+    assert sha256_of(None) == ""
+    with pytest.raises(ConfigError, match=r"none\.json: cannot be read"):
+        sha256_of(tmp_path / "none.json")

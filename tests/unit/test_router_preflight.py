@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from classifiers.calibration import Evidence, Scores
 from classifiers.posterior import LEVELS, Fit, Level, Posterior
 from classifiers.registry import CLASSIFIERS
 from router.cli.inspect import config_app
 from router.config import Config
 from router.errors import ConfigError
+from router.lineup import sha256_of
 from router.preflight import check, quality_notes
-from tests.support.calibrated import TOO_FEW, CalibratedRules
+from tests.support.calibrated import TOO_FEW, CalibratedRules, own_table
 
 ROOT = Path(__file__).resolve().parents[2]
 PATH = Path("my.yaml")
@@ -75,7 +77,42 @@ def test_evidence_that_cannot_be_used(tmp_path: Path) -> None:
 def test_evidence_moves_scores_away_from_calibrated_thresholds(tmp_path: Path, calibrated: str) -> None:
     path = evidence_file(tmp_path / "e.json")
     settings = config(aliases={"auto": {"quality_target": 0.9}}, classifier={"name": calibrated, "evidence": path})
-    assert any("which classifier.evidence moves; allowed: one of the two" in line for line in refused(settings))
+    (line,) = refused(settings)
+    assert line.startswith("aliases.auto.quality_target: ")
+    assert "which classifier.evidence moves; allowed: one of the two, or beside them classifier.quality_targets" in line
+
+
+def test_evidence_and_a_quality_target_go_together_with_a_table_of_the_moved_scores(tmp_path: Path) -> None:
+    evidence = evidence_file(tmp_path / "e.json")
+    scores = Scores("heuristic@1+evidence", Evidence(sha256_of(evidence), "local"))
+    files = {"evidence": evidence, "quality_targets": own_table(tmp_path / "t.json", scores)}
+    settings = config(aliases={"auto": {"quality_target": 0.9}}, classifier={"name": "heuristic"} | files)
+    assert check(PATH, settings, {}).simulated
+    (note,) = quality_notes(settings)
+    assert "the small model answers where score < 0.31;" in note
+    assert "2000 judged prompts (judged.jsonl; mistral-7b beside gpt-4)" in note
+
+
+def test_a_table_of_ones_own_that_cannot_be_used(tmp_path: Path, calibrated: str) -> None:
+    path = tmp_path / "t.json"
+    settings = config(classifier={"name": calibrated, "quality_targets": path})
+    (line,) = refused(settings)
+    assert line.startswith(f"classifier.quality_targets: {path}: cannot be read")
+    own_table(path, Scores("learned@1a2b3c4d"))
+    (line,) = refused(settings)
+    assert line == (
+        f"classifier.quality_targets: {path}: was calibrated for the scores of learned@1a2b3c4d; allowed are those of "
+        "the configured heuristic@1: calibrate anew"
+    )
+    path.write_text("{}", encoding="utf-8")
+    (line,) = refused(settings)
+    assert line.startswith(f"classifier.quality_targets: {path}: format is null; this version reads 1")
+
+
+def test_a_quality_target_beyond_ones_own_table(tmp_path: Path) -> None:
+    classifier = {"name": "heuristic", "quality_targets": own_table(tmp_path / "t.json")}
+    (line,) = refused(config(aliases={"auto": {"quality_target": 0.99}}, classifier=classifier))
+    assert line.endswith("found 0.99: no threshold is calibrated for 0.99; allowed: above 0 and up to 0.98")
 
 
 def test_an_unknown_classifier() -> None:

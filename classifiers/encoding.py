@@ -9,7 +9,7 @@ two words collide.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from classifiers.features import Text
 # Fewer known words than these point nowhere.
 _FEWEST_ROWS = 6
 _SHORTEST = 1e-6
+# A number, not None: where None lies in a set differs between processes, and with it the order of the sum.
+_UNKNOWN = -1
 # As many as the longest text that is read can hold.
 _MOST_ROWS = 8192
 
@@ -37,15 +39,18 @@ class Encoder:
 
     def rows(self, text: Text) -> set[int]:
         """The rows of the known words and pairs of a text, each once."""
-        rows: set[Any] = set(map(self._row_of_word.get, text.words))
+        rows = set(map(self._row_of_word.get, text.words, repeat(_UNKNOWN)))
         if text.pairs:
-            rows.update(map(self._row_of_pair.get, text.pairs))
-        rows.discard(None)
+            rows.update(map(self._row_of_pair.get, text.pairs, repeat(_UNKNOWN)))
+        rows.discard(_UNKNOWN)
         return rows
 
     def encode(self, text: Text) -> NDArray[np.float32]:
         """The unit vector of a text, shape (width,); zeros where too few words are known."""
-        rows = self.rows(text)
+        return self.point(self.rows(text))
+
+    def point(self, rows: set[int]) -> NDArray[np.float32]:
+        """The same for rows that are at hand."""
         if len(rows) < _FEWEST_ROWS:
             return np.zeros(self.width, np.float32)
         known = self._vectors.take(np.fromiter(rows, np.intp, len(rows)), 0)

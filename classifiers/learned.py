@@ -40,9 +40,9 @@ from classifiers.traits import KINDS, TRAITS, Traits, measure
 Floats = NDArray[np.float32]
 
 # What benchmarks do not hold, and traffic does: set by hand as in the rules, whose logits they share. Each adds
-# weight x count / (count + half) to the logit of a request that is like none trained on.
+# weight x count / (count + half) to the logit; what the words say, only where no task is recognised by them.
+WORD_SIGNALS = (("proof", "proof", 1.2, 0.3),)
 REQUEST_SIGNALS = (
-    ("proof", "proof", 1.2, 0.3),
     ("tools", "tools", 1.0, 2.0),
     ("structured output", "structured_output", 0.4, 1.0),
     ("images", "images", 0.8, 1.0),
@@ -54,10 +54,13 @@ SIGNALS = tuple(
 )
 _KINDS, _TRAITS = len(KINDS), len(TRAITS)
 INPUTS_BEFORE_POINT = _KINDS + _TRAITS + _KINDS * _TRAITS
+FAR = -1.0
+"""The nearness of what cannot be recognised at all."""
 _PRODUCTS = slice(_KINDS + _TRAITS, INPUTS_BEFORE_POINT)
+_NEVER = 1 << 30
 # Less known than this, the local estimate would not show in the score.
 _UNKNOWN_BELOW = 0.002
-_NAMED_FROM = 0.15
+_NAMED_FROM = 0.2
 _MOST_SIGNALS = 4
 _KNOWN_FROM = 0.5
 _REMEMBERED_EXCERPTS = 512
@@ -98,10 +101,14 @@ class LearnedModel:
         shape = 2 * tasks + 2, INPUTS_BEFORE_POINT + self.encoder.width
         if weights.shape != shape or bias.shape != shape[:1]:
             raise ArtifactError(f"weights: found shape {weights.shape} with bias {bias.shape}, needed {shape}")
+        if not (np.isfinite(weights).all() and np.isfinite(bias).all() and self.mixture.gate_width > 0.0):
+            raise ArtifactError("weights, bias and mixture must be finite, the gate's width above 0")
         nearness = weights[tasks : 2 * tasks, INPUTS_BEFORE_POINT:]
         self._recognised = np.flatnonzero(nearness.any(axis=1)).tolist()
         self._centres = np.ascontiguousarray(nearness[self._recognised])
         self._least_near = -bias[tasks : 2 * tasks][self._recognised]
+        self._least_words = np.asarray(arrays["task_least_words"])[self._recognised]
+        self._least_words_of_any = int(self._least_words.min(initial=_NEVER))
         self._local = np.ascontiguousarray(weights[[*range(tasks), 2 * tasks]])
         self._local_bias = bias[[*range(tasks), 2 * tasks]]
         # Plain lists: for a dozen numbers numpy's calls cost more than the sums.
@@ -110,8 +117,9 @@ class LearnedModel:
     def judge(self, text: Text, measured: Traits) -> Judged:
         """How hard one text is, by itself."""
         universal = self._universal(measured)
-        point = self.encoder.encode(text)
-        near, task = self._nearest(point)
+        rows = self.encoder.rows(text)
+        point = self.encoder.point(rows)
+        near, task = self._nearest(point, len(rows))
         known = logistic(near / self.mixture.gate_width)
         if known < _UNKNOWN_BELOW:
             return Judged(universal, 0.0, task, point)
@@ -125,10 +133,11 @@ class LearnedModel:
                 gain += share * sum(map(mul, weights, measured.traits))
         return gain
 
-    def _nearest(self, point: Floats) -> tuple[float, int]:
-        if not self._recognised:
-            return -1.0, 0
-        nearness = self._centres @ point - self._least_near
+    def _nearest(self, point: Floats, known_words: int) -> tuple[float, int]:
+        """How much nearer than need be the text lies to a task, and to which; a few words lie near to anything."""
+        if known_words < self._least_words_of_any:
+            return FAR, 0
+        nearness = np.where(self._least_words <= known_words, self._centres @ point - self._least_near, FAR)
         at = int(nearness.argmax())
         return float(nearness[at]), self._recognised[at]
 
@@ -161,21 +170,23 @@ class LearnedClassifier:
     def __init__(
         self, artifact: Artifact, moderate_from: float | None = None, complex_from: float | None = None
     ) -> None:
-        shipped = artifact.manifest["thresholds"]
-        moderate_from = shipped["moderate_from"] if moderate_from is None else moderate_from
-        complex_from = shipped["complex_from"] if complex_from is None else complex_from
-        if not 0.0 <= moderate_from <= complex_from <= 1.0:
-            raise ValueError(f"0 <= moderate_from <= complex_from <= 1 must hold, not {moderate_from}, {complex_from}")
-        self.name = artifact.name
-        self.moderate_from = moderate_from
-        self.complex_from = complex_from
-        self.quality_targets = _quality_targets(artifact)
-        self.task_names: tuple[str, ...] = tuple(artifact.manifest["tasks"])
         try:
+            shipped = artifact.manifest["thresholds"]
+            self.quality_targets = _quality_targets(artifact)
+            self.task_names: tuple[str, ...] = tuple(artifact.manifest["tasks"])
             self.model = LearnedModel(artifact.arrays)
             self._lengths = LengthModel(artifact.arrays)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(f"{artifact.name}: its arrays do not fit this version: {error}") from error
+            if len(self.task_names) != len(self.model.task_gains):
+                raise ValueError(f"{len(self.task_names)} tasks are named, {len(self.model.task_gains)} have gains")
+            self.moderate_from = float(shipped["moderate_from"] if moderate_from is None else moderate_from)
+            self.complex_from = float(shipped["complex_from"] if complex_from is None else complex_from)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise ArtifactError(f"{artifact.name}: its manifest or arrays do not fit this version: {error}") from error
+        if not 0.0 <= self.moderate_from <= self.complex_from <= 1.0:
+            raise ValueError(
+                f"0 <= moderate_from <= complex_from <= 1 must hold, not {self.moderate_from}, {self.complex_from}"
+            )
+        self.name = artifact.name
         self.measured_width = _KINDS + _TRAITS + self.model.encoder.width + 1
         self._remembered: Callable[[str], float] = lru_cache(_REMEMBERED_EXCERPTS)(self._gain_of_excerpt)
 
@@ -198,7 +209,7 @@ class LearnedClassifier:
         measured = measure(heard.text, features)
         judged = self.model.judge(heard.text, measured)
         around = self._around(heard, judged.gain, features.routine)
-        asked = _request_signals(features, 1.0 - judged.known)
+        asked = _asked(features, judged.known)
         score = logistic(self.model.logit(judged.gain + around) + sum([amount for amount, _ in asked]))
         said = Classification(
             score,
@@ -234,14 +245,15 @@ class LearnedClassifier:
     ) -> tuple[str, ...]:
         """The traits that count most within the strongest kind, and what else moved the score."""
         kind = _strongest_kind(measured)
-        share = (1.0 - judged.known) * measured.kinds[kind]
+        slope = self.model.mixture.slope
+        share = slope * (1.0 - judged.known) * measured.kinds[kind]
         named = [(share * weight * value, name) for weight, value, name in zip(
             self.model.weights_of_kind[kind], measured.traits, SIGNALS[kind], strict=True
         )]  # fmt: skip
         named += asked
-        named.append((around, "harder context"))
+        named.append((slope * around, "harder context"))
         if judged.known >= _KNOWN_FROM:
-            named.append((judged.gain, f"like {self.task_names[judged.task]}"))
+            named.append((slope * judged.gain, f"like {self.task_names[judged.task]}"))
         named = [pair for pair in named if abs(pair[0]) >= _NAMED_FROM]
         named.sort(key=_size, reverse=True)
         return tuple([name for _, name in named[:_MOST_SIGNALS]])
@@ -267,17 +279,21 @@ def _quality_targets(artifact: Artifact) -> QualityTargets | None:
     return None if value is None else parse_quality_targets(value)
 
 
-def _request_signals(features: Features, share: float) -> list[tuple[float, str]]:
+def _asked(features: Features, known: float) -> list[tuple[float, str]]:
+    """What the hand-set signals add to the logit."""
     return [
         (share * weight * features[at] / (features[at] + half), name)
-        for at, weight, half, name in _REQUEST
+        for share, table in ((1.0 - known, _OF_WORDS), (1.0, _OF_REQUEST))
+        for at, weight, half, name in table
         if features[at] > 0.0
     ]
 
 
-_REQUEST = tuple(
-    (Features._fields.index(feature), weight, half, name) for name, feature, weight, half in REQUEST_SIGNALS
-)
+def _resolved(signals: tuple[tuple[str, str, float, float], ...]) -> tuple[tuple[int, float, float, str], ...]:
+    return tuple((Features._fields.index(feature), weight, half, name) for name, feature, weight, half in signals)
+
+
+_OF_WORDS, _OF_REQUEST = _resolved(WORD_SIGNALS), _resolved(REQUEST_SIGNALS)
 
 
 def _size(contribution: tuple[float, str]) -> float:

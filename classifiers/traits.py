@@ -26,6 +26,8 @@ _CLASS_MARKS = tuple(kind + 1 for kind in CLASSES)
 _OPTION = re.compile(rb"(?<![A-Za-z0-9])[A-J](?=[.):]|\xef\xbc[\x8e\x89\x9a]|\xe3\x80\x81)")
 _OPTION_LETTERS = b"ABCDEFGHIJ"
 _CHOICE_FROM = 3
+# In bytes: an option says something after its letter, and a question stands before the first.
+_LEAST_OPTION, _LEAST_STEM = 4, 4
 _DIGITS = b"0123456789"
 _NOT_ALPHANUMERIC = bytes(byte for byte in range(128) if not chr(byte).isalnum())
 _NEUTRAL_LOG_UNITS, _LOG_UNITS_SPREAD = 3.0, 3.0
@@ -47,7 +49,8 @@ def measure(text: Text, features: Features) -> Traits:
     if text.extra_bytes:
         notation += sum([raw.count(lead) for lead in OPERATOR_LEADS])
     notation_share = _saturated(notation, 4.0)
-    chinese = min(1.0, 1.2 * text.extra_bytes / (len(raw) + 1)) if text.pairs else 0.0
+    chinese_units = text.extra_bytes * UNITS_PER_EXTRA_BYTE if text.pairs else 0.0
+    chinese = chinese_units / (chinese_units + len(text.words)) if chinese_units else 0.0
     return Traits(
         _kinds(features, counts, notation, options),
         (
@@ -66,7 +69,7 @@ def measure(text: Text, features: Features) -> Traits:
             _saturated(features.writing, 1.0),
             _saturated(features.reasoning, 1.0),
             _saturated(features.constraints, 2.0),
-            chinese * (1.0 - notation_share),
+            chinese * (1.0 - notation_share) * (1.0 - features.routine),
         ),
     )
 
@@ -86,13 +89,13 @@ def _kinds(features: Features, counts: list[int], notation: int, options: int) -
 def _question(text: Text) -> tuple[float, bytes, int]:
     """Units before the first option, the options' text, and how many there are (0 unless they run A, B, C ...)."""
     raw = text.raw
-    first, expected = -1, 0
+    first, last, expected = -1, -_LEAST_OPTION, 0
     for match in _OPTION.finditer(raw) if b"B" in raw and b"C" in raw else ():
         at = match.start()
-        if expected < len(_OPTION_LETTERS) and raw[at] == _OPTION_LETTERS[expected]:
+        if expected < len(_OPTION_LETTERS) and raw[at] == _OPTION_LETTERS[expected] and at - last >= _LEAST_OPTION:
             first = at if expected == 0 else first
-            expected += 1
-    if expected < _CHOICE_FROM:
+            last, expected = at, expected + 1
+    if expected < _CHOICE_FROM or first < _LEAST_STEM:
         return len(text.words) + text.extra_bytes * UNITS_PER_EXTRA_BYTE, b"", 0
     stem = raw[:first]
     extra_bytes = len(stem) - len(stem.decode("utf-8", "ignore")) if text.extra_bytes else 0

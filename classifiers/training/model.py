@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 from classifiers.encoding import Encoder
 from classifiers.features import Text
-from classifiers.learned import INPUTS_BEFORE_POINT, encoder_of
+from classifiers.learned import FAR, INPUTS_BEFORE_POINT, encoder_of
 from classifiers.training.corpus import Corpus
 from classifiers.training.prior import prior_weights
 from classifiers.traits import KINDS, TRAITS
@@ -43,8 +43,8 @@ _LOCAL_RIDGE = 1000.0
 # A task is recognised by its words where half of its own prompts lie so near to its centre (cosine): those of a
 # template do, those that share a topic do not, and of a topic's next prompt nothing is known.
 TIGHT_FROM = 0.745
-# A request counts as one of a task where it lies nearer than all but a twentieth of the task's own prompts, within
-# bounds: measured against the tasks of other sources, 95 of 100 prompts of any source lie below .54.
+# A request counts as one of a task where it has more known words and lies nearer than all but a twentieth of the task's
+# own prompts, within bounds: of any source, 95 of 100 prompts lie below .54 from the tasks of the others.
 OWN_QUANTILE, LEAST_NEARNESS, MOST_NEARNESS = 0.05, 0.56, 0.9
 GATE_WIDTH = 0.02
 _FIRST_HAN, _LAST_HAN = 0x3400, 0x9FFF
@@ -55,7 +55,7 @@ def fit(corpora: Sequence[Corpus], seed: int) -> Arrays:
     encoder = fit_encoder([text for corpus in corpora for text in corpus.texts], _text_weights(corpora), seed)
     points = {corpus.name: encode(encoder_of(encoder), corpus.texts) for corpus in corpora}
     universal = fit_universal(corpora)
-    tasks = fit_tasks(corpora, points, seed)
+    tasks = fit_tasks(corpora, points, known_words(encoder, corpora), seed)
     centres = {corpus.name: float(corpus.products.mean(axis=0) @ universal) for corpus in corpora}
     return {**encoder, **_assembled(universal, tasks, centres), "mixture": np.array([GATE_WIDTH, 1.0, 0.0])}
 
@@ -112,8 +112,16 @@ def standardised(corpus: Corpus) -> Floats:
     return corpus.gain / spread if spread > 0.0 else corpus.gain
 
 
-def fit_tasks(corpora: Sequence[Corpus], points: dict[str, Floats], seed: int) -> dict[str, Any]:
-    """The tasks' softmax, centroids and mean gains, and the correction within them."""
+def known_words(encoder: Arrays, corpora: Sequence[Corpus]) -> NDArray[np.int64]:
+    """How many words and pairs of each prompt the encoder knows, corpus after corpus."""
+    rows = encoder_of(encoder).rows
+    return np.array([len(rows(text)) for corpus in corpora for text in corpus.texts], np.int64)
+
+
+def fit_tasks(
+    corpora: Sequence[Corpus], points: dict[str, Floats], words: NDArray[np.int64], seed: int
+) -> dict[str, Any]:
+    """The tasks' softmax, centroids and mean gains, and the correction within them; `words` as `known_words` has it."""
     inputs = np.vstack([local_inputs(corpus, points[corpus.name]) for corpus in corpora])
     labels = np.array([label for corpus in corpora for label in corpus.labels])
     gains = np.concatenate([standardised(corpus) for corpus in corpora])
@@ -130,9 +138,16 @@ def fit_tasks(corpora: Sequence[Corpus], points: dict[str, Floats], seed: int) -
     nearness = [where[labels == name] @ centroids[at] for at, name in enumerate(names)]
     centroids[[np.median(own) < TIGHT_FROM for own in nearness]] = 0.0
     gates = np.array([np.clip(np.quantile(own, OWN_QUANTILE), LEAST_NEARNESS, MOST_NEARNESS) for own in nearness])
+    least_words = np.array([np.quantile(words[labels == name], OWN_QUANTILE) for name in names])
     return {
-        "names": names, "softmax": softmax, "means": means, "local": local, "centroids": centroids, "gates": gates,
-    }  # fmt: skip
+        "names": names,
+        "softmax": softmax,
+        "means": means,
+        "local": local,
+        "centroids": centroids,
+        "gates": gates,
+        "least_words": np.floor(least_words).astype(np.int32),
+    }
 
 
 def local_inputs(corpus: Corpus, points: Floats) -> Floats:
@@ -167,6 +182,7 @@ def _assembled(universal: Floats, tasks: dict[str, Any], centres: dict[str, floa
         "bias": bias.astype(np.float32),
         "task_gains": tasks["means"].astype(np.float32),
         "task_centres": np.array([centres[name.partition(":")[0]] for name in tasks["names"]], np.float32),
+        "task_least_words": tasks["least_words"],
         "task_names": np.array(tasks["names"]),
     }
 
@@ -187,7 +203,10 @@ def parts(arrays: Arrays, corpus: Corpus, points: Floats) -> tuple[Floats, Float
     count = len(arrays["task_gains"])
     shares = np.exp(outputs[:, :count] - outputs[:, :count].max(axis=1, keepdims=True))
     local = shares @ arrays["task_gains"] / shares.sum(axis=1) + outputs[:, -2]
-    return outputs[:, -1], local, outputs[:, count : 2 * count].max(axis=1)
+    enough = arrays["task_least_words"] <= known_words(arrays, [corpus])[:, None]
+    recognised = arrays["weights"][count : 2 * count, INPUTS_BEFORE_POINT:].any(axis=1)
+    nearness = np.where(enough & recognised, outputs[:, count : 2 * count], FAR)
+    return outputs[:, -1], local, nearness.max(axis=1)
 
 
 def mixed(arrays: Arrays, corpus: Corpus, points: Floats) -> Floats:

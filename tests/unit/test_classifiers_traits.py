@@ -152,3 +152,9 @@ def test_only_the_newest_message_counts_as_the_question() -> None:
     heard = listen(request.messages)
     among = measure(heard.text, extract_from(request, heard))
     assert among.kinds[KINDS.index("choice")] == alone.kinds[KINDS.index("choice")] == 0.0
+
+
+@pytest.mark.parametrize("letters", ["A. B. C. ", " A. B. C.", "A) B) C) D)"])
+def test_bare_letters_are_no_options(letters: str) -> None:
+    hard = "Prove by induction that the sum of the first n odd integers is a square."
+    assert kinds(letters + hard)["choice"] == kinds(hard + " " + letters)["choice"] == 0.0

@@ -11,7 +11,7 @@ ARGS ?=
 DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format bench train install lock clean
+.PHONY: help demo serve test check format bench eval train install lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -37,6 +37,17 @@ format: $(VENV)/.dev ## Apply the formatting that `make check` asks for
 
 bench: $(VENV)/.dev ## Measure the overhead against a bare pass-through
 	@$(BIN)/python -m tests.benchmarks.overhead $(ARGS)
+
+eval: $(VENV)/.dev ## Measure the shipped classifier on prompts it never saw, in DATA=FOLDER
+	@test -d "$(DATA)" || { echo "no folder $(DATA); name the one with the data: make eval DATA=FOLDER" >&2; exit 2; }
+	@$(EVALUATE) $(addprefix --data $(DEV)/,$(addsuffix .jsonl.gz,mmlu gsm8k mtbench gaokao_zh)) \
+	  --markdown $(RESULTS)/exams.md --picture $(RESULTS)/exams.svg $(ARGS)
+	@$(EVALUATE) --data $(DEV)/alpacaeval2.jsonl.gz --weak-model mistral-7b-instruct-v0.2 \
+	  --markdown $(RESULTS)/chat.md $(ARGS)
+
+DEV = $(DATA)/routing/dev
+EVALUATE = $(BIN)/parsimony classifier evaluate
+RESULTS := classifiers/training/results
 
 train: $(VENV)/.runtime ## Train the shipped classifier anew, from DATA=FOLDER
 	@test -d "$(DATA)" || { echo "no folder $(DATA); name the one with the data: make train DATA=FOLDER" >&2; exit 2; }

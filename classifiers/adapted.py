@@ -6,14 +6,19 @@ from collections.abc import Sequence
 
 from classifiers.base import COMPLEX_FROM, MODERATE_FROM, Classification, Classifier, Prompt, tier_of
 from classifiers.fingerprint import fingerprint
+from classifiers.forest import Measuring
 from classifiers.posterior import Estimate, Fit, Posterior
 
 SUFFIX = "+evidence"
 _NAMES = {"task": "kind", "application": "application", "opening": "template", "clause": "template"}
+_MOVED_FROM = 0.05
 
 
 class AdaptedClassifier:
-    """Says what `inner` says, with the score moved by the evidence on the request's task."""
+    """Says what `inner` says, with the score moved by the evidence on the request's task.
+
+    ValueError where the evidence holds a forest for other measurements than `inner` makes.
+    """
 
     def __init__(
         self,
@@ -26,16 +31,18 @@ class AdaptedClassifier:
         self.posterior = posterior
         self.moderate_from = moderate_from
         self.complex_from = complex_from
+        self._measuring = _measuring(inner, posterior)
 
     def classify(self, prompt: Prompt) -> Classification:
         """The inner classification with another score, its standard deviation, and how often its task was judged."""
-        prior = self.inner.classify(prompt)
+        prior, stacked = self._stacked(prompt)
         mark = prior.fingerprint or fingerprint(prompt)
-        estimate = self.posterior.estimate(prior.score, prior.task, mark)
+        estimate = self.posterior.estimate(stacked, prior.task, mark)
+        like = ("like judged prompts",) if abs(stacked - prior.score) >= _MOVED_FROM else ()
         return Classification(
             estimate.score,
             tier_of(estimate.score, self.moderate_from, self.complex_from),
-            _signals(estimate, prior.signals),
+            _signals(estimate, like + prior.signals),
             prior.classifier + SUFFIX,
             estimate.sd,
             prior.output_length,
@@ -43,6 +50,14 @@ class AdaptedClassifier:
             prior.task,
             prior.score,
         )
+
+    def _stacked(self, prompt: Prompt) -> tuple[Classification, float]:
+        """What `inner` says, and its score with that of the judged prompts, where there is a forest of them."""
+        if self._measuring is None:
+            prior = self.inner.classify(prompt)
+            return prior, prior.score
+        prior, measured = self._measuring.examine(prompt)
+        return prior, self.posterior.stacked(prior.score, measured)
 
 
 def name_of(classifier: Classifier) -> str:
@@ -66,6 +81,16 @@ def adapt(inner: Classifier, fit: Fit, small_models: Sequence[str]) -> AdaptedCl
             f"deployed are {', '.join(small_models) or 'none'}"
         )
     return AdaptedClassifier(inner, posterior, inner.moderate_from, inner.complex_from)
+
+
+def _measuring(inner: Classifier, posterior: Posterior) -> Measuring | None:
+    if posterior.stack is None:
+        return None
+    needed = posterior.stack.forest.width
+    if not isinstance(inner, Measuring) or inner.measured_width != needed:
+        found = inner.measured_width if isinstance(inner, Measuring) else 0
+        raise ValueError(f"holds a forest over {needed} measurements, the classifier makes {found}: fit anew")
+    return inner
 
 
 def _signals(estimate: Estimate, others: tuple[str, ...]) -> tuple[str, ...]:

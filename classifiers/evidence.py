@@ -17,12 +17,13 @@ import json
 import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from classifiers.base import Classification, Classifier, Message, Prompt, ResponseFormat
 from classifiers.fingerprint import fingerprint
+from classifiers.forest import Floats, Measuring
 
 Source = Literal["judge", "feedback", "evaluation"]
 """A model that compared both answers; a person who used the small one's; a benchmark that scored both."""
@@ -35,6 +36,7 @@ LARGEST_WEIGHT = 1_000.0
 LONGEST_NAME = 300
 _GZIP_MAGIC = b"\x1f\x8b"
 _SHOWN_CHARACTERS = 60
+_NOT_WRITTEN = ("excerpt", "measured", "prior_score")
 _RECORDED = ("fingerprint", "score")
 _COMMON = ("small_model", "outcome")
 _ROUTING = ("prompt", "weak_model", "weak_score", "strong_score")
@@ -49,7 +51,8 @@ class Evidence:
     """One judged request.
 
     `outcome` in [0, 1] says how far the small model's answer fell short: 0 not at all, 1 wholly; a fraction is a
-    judge's probability, or a partial shortfall. `score` is what the classifier named `classifier` (any, if empty) had
+    judge's probability, or a partial shortfall. `surplus` in [0, 1] says how far it was better, 0 where nobody
+    compared that. `score` is what the classifier named `classifier` (any, if empty) had
     said, before evidence moved it. `weight` is that of one judgement; `time_s` (Unix seconds), when the request was
     answered.
     """
@@ -63,12 +66,22 @@ class Evidence:
     time_s: float = 0.0
     source: Source = "judge"
     classifier: str = ""
+    surplus: float = 0.0
     excerpt: str = ""
     """The beginning of the newest message, for people to recognise a task by; never written."""
+    measured: Floats | None = field(default=None, compare=False, repr=False)
+    """What the classifier measured of the request, where it was there and the classifier tells; never written."""
+    prior_score: float | None = None
+    """The `score` before a forest of judged prompts moved it, None where none did; never written."""
+
+    @property
+    def gain(self) -> float:
+        """The baseline's over the small model, in [-1, 1]."""
+        return self.outcome - self.surplus
 
     def as_json(self) -> str:
         """The line that records it: the first form."""
-        fields = {name: getattr(self, name) for name in self.__slots__ if name != "excerpt"}
+        fields = {name: getattr(self, name) for name in self.__slots__ if name not in _NOT_WRITTEN}
         return json.dumps(fields, allow_nan=False)
 
 
@@ -121,13 +134,14 @@ def _evidence(row: dict[str, Any], classifier: Classifier, now_s: float) -> Evid
         time_s=_number(row, "time_s", 0.0, 1e12, now_s),
         source=_source(row, "evaluation" if routing else "judge"),
         classifier=_name(row, "classifier", ""),
+        surplus=_surplus(row) if routing else _number(row, "surplus", 0.0, 1.0, 0.0),
     )
     return item if recorded else _classified(item, prompt_of(row), classifier)
 
 
 def _classified(item: Evidence, prompt: Prompt, classifier: Classifier) -> Evidence:
     """The item with what the classifier says of its request now, whatever it may have said then."""
-    judged: Classification = classifier.classify(prompt)
+    judged, measured = _examined(prompt, classifier)
     return replace(
         item,
         fingerprint=judged.fingerprint or fingerprint(prompt),
@@ -135,11 +149,20 @@ def _classified(item: Evidence, prompt: Prompt, classifier: Classifier) -> Evide
         task=judged.task,
         classifier=judged.classifier,
         excerpt=" ".join(prompt.messages[-1].text[:_SHOWN_CHARACTERS].split()),
+        measured=measured,
     )
+
+
+def _examined(prompt: Prompt, classifier: Classifier) -> tuple[Classification, Floats | None]:
+    return classifier.examine(prompt) if isinstance(classifier, Measuring) else (classifier.classify(prompt), None)
 
 
 def _outcome(row: dict[str, Any]) -> float:
     return shortfall(_number(row, "weak_score", 0.0, 1.0), _number(row, "strong_score", 0.0, 1.0))
+
+
+def _surplus(row: dict[str, Any]) -> float:
+    return shortfall(_number(row, "strong_score", 0.0, 1.0), _number(row, "weak_score", 0.0, 1.0))
 
 
 def prompt_of(row: Mapping[str, Any]) -> Prompt:

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from classifiers.fingerprint import PARTS, keys
+from classifiers.forest import Floats, ForestError, Stack
 
-FORMAT = 1
+FORMAT = 2
 LEVELS = ("task", *PARTS)
 """Coarse to fine, in the order in which offsets were shrunk."""
 CENTRED_LEVEL = "opening"
@@ -75,7 +76,8 @@ class Posterior:
     """The evidence on one small model, for the scores of the classifier that calls itself `prior`.
 
     `intercept` is the logit at the prior logit `centre`, `variance` its own; `slope_between` and `slope_within` are
-    explained above. `levels` are those in `LEVELS`.
+    explained above. `levels` are those in `LEVELS`. Where there is a `stack`, the score that all this moves is the
+    `stacked` one.
     """
 
     prior: str
@@ -87,6 +89,14 @@ class Posterior:
     slope_within: float
     judged: float
     levels: tuple[Level, ...]
+    stack: Stack | None = None
+
+    def stacked(self, score: float, measured: Floats) -> float:
+        """The classifier's score, combined with what judged prompts say of one that measures so."""
+        if self.stack is None:
+            return score
+        moved = self.stack.logit(logit(score), measured)
+        return _logistic(min(max(moved, -_LARGEST_LOGIT), _LARGEST_LOGIT))
 
     def estimate(self, score: float, task: str | None, fingerprint: str) -> Estimate:
         """What to say of a request of which the classifier said `score` and `task`; takes microseconds."""
@@ -225,6 +235,7 @@ def _as_json(posterior: Posterior) -> dict[str, Any]:
             name: {"variance": level.variance, "groups": {key: list(group) for key, group in level.groups.items()}}
             for name, level in zip(LEVELS, posterior.levels, strict=True)
         },
+        "stack": None if posterior.stack is None else posterior.stack.as_json(),
     }
 
 
@@ -253,7 +264,15 @@ def _posterior(prior: str, name: str, value: Any) -> Posterior:
     numbers = {key: _number(_get(fields, key, where), f"{where}.{key}", bounds) for key, bounds in _NUMBERS.items()}
     levels = _mapping(_get(fields, "levels", where), f"{where}.levels")
     read_levels = tuple(_level(_get(levels, level, where), f"{where}.levels.{level}") for level in LEVELS)
-    return Posterior(prior=prior, small_model=name, levels=read_levels, **numbers)
+    stack = _stack(_get(fields, "stack", where), f"{where}.stack")
+    return Posterior(prior=prior, small_model=name, levels=read_levels, stack=stack, **numbers)
+
+
+def _stack(value: Any, where: str) -> Stack | None:
+    try:
+        return None if value is None else Stack.from_json(value)
+    except ForestError as error:
+        raise PosteriorError(f"{where}: {error}") from None
 
 
 def _level(value: Any, where: str) -> Level:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,13 +12,14 @@ import numpy as np
 from classifiers.evidence import Evidence
 from classifiers.fingerprint import PARTS, keys
 from classifiers.posterior import LEVELS, Fit, Posterior
-from classifiers.training.fit import decayed, fit_rows, rows_of
+from classifiers.training.fit import STACKED_SLOPE_SD, decayed, held_back
 from classifiers.training.metrics import FloatArray, brier
+from classifiers.training.stacking import ForestReport
 
-FOLDS = 5
 LEAST_JUDGEMENTS = 50
 """With fewer, calibration is not measured and a warning says so."""
 _MOST_TESTED = 20_000
+_NO_FORESTS: Mapping[str, ForestReport] = {}
 _SHOWN_LEVELS = ("task", "application", "opening")
 
 
@@ -60,6 +61,7 @@ class Learned:
     calibration: Calibration | None
     groups: tuple[GroupLine, ...]
     warnings: tuple[str, ...]
+    forest: ForestReport | None
 
 
 def usable(items: Iterable[Evidence], prior: str) -> tuple[list[Evidence], int]:
@@ -69,10 +71,15 @@ def usable(items: Iterable[Evidence], prior: str) -> tuple[list[Evidence], int]:
     return kept, len(everything) - len(kept)
 
 
-def learned(fit: Fit, evidence: Sequence[Evidence]) -> list[Learned]:
+def learned(fit: Fit, evidence: Sequence[Evidence], forests: Mapping[str, ForestReport] = _NO_FORESTS) -> list[Learned]:
     """A report for each small model of the fit, made from the evidence that it was fitted to."""
     return [
-        _learned(fit, posterior, [item for item in evidence if item.small_model == posterior.small_model])
+        _learned(
+            fit,
+            posterior,
+            [item for item in evidence if item.small_model == posterior.small_model],
+            forests.get(posterior.small_model),
+        )
         for posterior in fit.posteriors
     ]
 
@@ -86,7 +93,7 @@ def as_json(fit: Fit, reports: Sequence[Learned]) -> dict[str, Any]:
     }
 
 
-def _learned(fit: Fit, posterior: Posterior, items: Sequence[Evidence]) -> Learned:
+def _learned(fit: Fit, posterior: Posterior, items: Sequence[Evidence], forest: ForestReport | None) -> Learned:
     calibration = _calibration(fit, items)
     return Learned(
         posterior.small_model,
@@ -97,21 +104,19 @@ def _learned(fit: Fit, posterior: Posterior, items: Sequence[Evidence]) -> Learn
         calibration,
         _groups(fit, posterior, items),
         tuple(_warnings(posterior, len(items), calibration)),
+        forest,
     )
 
 
 def _calibration(fit: Fit, items: Sequence[Evidence]) -> Calibration | None:
-    """Each fold is judged by a posterior that was fitted to the others; the largest sets are thinned out."""
+    """Each judgement is held back from the posterior that judges it; the largest sets are thinned out."""
     if len(items) < LEAST_JUDGEMENTS:
         return None
     rng = np.random.default_rng(0)
     chosen = [items[at] for at in rng.permutation(len(items))[:_MOST_TESTED]]
-    after = np.empty(len(chosen))
-    for fold in range(FOLDS):
-        others = [item for at, item in enumerate(chosen) if at % FOLDS != fold]
-        fitted = fit_rows(rows_of(others, fit.fitted_at_s, fit.half_life_days), fit.prior, items[0].small_model)
-        after[fold::FOLDS] = [_score(fitted, item) for item in chosen[fold::FOLDS]]
-    before = np.array([item.score for item in chosen])
+    stacked = any(item.prior_score is not None for item in chosen)
+    after = held_back(chosen, fit.fitted_at_s, fit.half_life_days, *((STACKED_SLOPE_SD,) if stacked else ()))
+    before = np.array([_before(item) for item in chosen])
     outcomes = np.array([item.outcome for item in chosen])
     weights = np.array([decayed(item, fit.fitted_at_s, fit.half_life_days) for item in chosen])
     if weights.sum() < 1.0:
@@ -130,8 +135,8 @@ def _calibration(fit: Fit, items: Sequence[Evidence]) -> Calibration | None:
     )
 
 
-def _score(posterior: Posterior, item: Evidence) -> float:
-    return posterior.estimate(item.score, item.task, item.fingerprint).score
+def _before(item: Evidence) -> float:
+    return item.score if item.prior_score is None else item.prior_score
 
 
 def _groups(fit: Fit, posterior: Posterior, items: Sequence[Evidence]) -> tuple[GroupLine, ...]:
@@ -158,7 +163,7 @@ def _line(fit: Fit, posterior: Posterior, level: str, key: str, items: Sequence[
         key,
         float(weights.sum()),
         mean([item.outcome for item in items]),
-        mean([item.score for item in items]),
+        mean([_before(item) for item in items]),
         mean([estimate.score for estimate in estimates]),
         mean([estimate.sd for estimate in estimates]),
         next((item.excerpt for item in items if item.excerpt), "") if level in PARTS[1:] else "",

@@ -20,8 +20,11 @@ from rich.text import Text
 from classifiers.adapted import name_of
 from classifiers.base import Classifier
 from classifiers.evidence import EVIDENCE_LIMIT, Evidence, EvidenceError, newest, read
+from classifiers.forest import Measuring
+from classifiers.posterior import Fit
 from classifiers.training.fit import HALF_LIFE_DAYS, fit
 from classifiers.training.fit_report import Calibration, GroupLine, Learned, as_json, learned, usable
+from classifiers.training.stacking import ForestReport, stacked_by_model
 from router.cli.options import FAILED, USAGE, ConfigOption, JsonOption, fail, warn
 from router.config import Config, default_config_path, load_config
 from router.errors import ConfigError
@@ -58,8 +61,7 @@ def fit_evidence(
     kept, left_out = usable(found, name)
     _check(kept, left_out, name, small_model)
     with _spinner("fitting"):
-        fitted = fit(kept, name, now_s, half_life_days=half_life_days)
-        reports = learned(fitted, kept)
+        fitted, reports = _fitted(kept, classifier, name, now_s, half_life_days)
     if as_json_:
         typer.echo(orjson.dumps(as_json(fitted, reports), option=orjson.OPT_INDENT_2))
     else:
@@ -77,6 +79,20 @@ def fit_evidence(
     except OSError as error:
         fail(f"{path}: cannot be written ({error.strerror or error})", FAILED)
     warn(f"wrote {path}; servers read it when they start")
+
+
+def _fitted(
+    evidence: Sequence[Evidence], classifier: Classifier, name: str, now_s: float, half_life_days: float
+) -> tuple[Fit, list[Learned]]:
+    """First the forests, where the classifier tells what it measures; on their scores, what tells groups apart."""
+    if not isinstance(classifier, Measuring):
+        fitted = fit(evidence, name, now_s, half_life_days=half_life_days)
+        return fitted, learned(fitted, evidence)
+    models = stacked_by_model(evidence, now_s, half_life_days)
+    scored = [item for each in models.values() for item in each.items]
+    stacks = {model: each.stack for model, each in models.items()}
+    fitted = fit(scored, name, now_s, half_life_days=half_life_days, stacks=stacks)
+    return fitted, learned(fitted, scored, {model: each.report for model, each in models.items()})
 
 
 def _configured(config: Path | None) -> tuple[Config, Classifier]:
@@ -132,6 +148,8 @@ def _print(reports: Sequence[Learned], name: str) -> None:
         )
         if report.calibration is not None:
             console.print(_sentence(report.calibration))
+        if report.forest is not None:
+            console.print(_forest_sentence(report.forest))
         for level, title in _LEVELS.items():
             lines = [line for line in report.groups if line.level == level]
             if lines:
@@ -146,6 +164,17 @@ def _sentence(calibration: Calibration) -> str:
         f"on {calibration.judgements} judgements, each held back in turn: Brier {calibration.brier_before:.3f} before, "
         f"{calibration.brier_after:.3f} after; mean outcome {calibration.mean_outcome:.3f}, mean score "
         f"{calibration.mean_before:.3f} before, {calibration.mean_after:.3f} after"
+    )
+
+
+def _forest_sentence(forest: ForestReport) -> str:
+    if forest.prompts < forest.needed:
+        return f"no forest: {forest.prompts} different prompts came with their text, needed are {forest.needed}"
+    if forest.brier_without is None or forest.brier_with is None:
+        return f"no forest: of {forest.prompts} different prompts, it predicts nothing of those held back"
+    return (
+        f"{'a forest' if forest.used else 'no forest'}, learned from {forest.prompts} different prompts: Brier on "
+        f"judgements held back {forest.brier_without:.4f} without it, {forest.brier_with:.4f} with it"
     )
 
 

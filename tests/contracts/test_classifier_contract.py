@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 
 from classifiers.adapted import AdaptedClassifier, name_of
 from classifiers.base import Classifier, Message, Prompt
 from classifiers.fingerprint import fingerprint, keys
+from classifiers.forest import Forest, Measuring, Stack
 from classifiers.posterior import LEVELS, Group, Level, Posterior
 from classifiers.registry import CLASSIFIERS, create
 from tests.contracts.classifier_suite import PROMPTS, check_answer
@@ -23,7 +25,20 @@ def with_evidence(inner: Classifier) -> Classifier:
         for name in (own, rest)
     }
     levels = tuple(Level(0.5, known) for _ in LEVELS)
-    return AdaptedClassifier(inner, Posterior(name_of(inner), "small", 0.3, 0.01, 0.0, 0.8, 0.5, 90.0, levels))
+    stack = _stack(inner.measured_width) if isinstance(inner, Measuring) else None
+    return AdaptedClassifier(inner, Posterior(name_of(inner), "small", 0.3, 0.01, 0.0, 0.8, 0.5, 90.0, levels, stack))
+
+
+def _stack(width: int) -> Stack:
+    """One tree, which asks of the kind, the topic and the score."""
+    arrays = {
+        "feature": np.array([0, 30, width - 1, 0, 0, 0, 0]),
+        "threshold": np.array([0.5, 0.0, 0.4, *[np.inf] * 4]),
+        "left": np.array([1, 3, 5, 3, 4, 5, 6]),
+        "value": np.array([0.0, 0.0, 0.0, -0.2, 0.3, 0.1, 0.9]),
+        "roots": np.array([0]),
+    }
+    return Stack(Forest(width, arrays), 0.1, 0.7, 3.0)
 
 
 @pytest.fixture(

@@ -6,6 +6,7 @@ import json
 import re
 from hashlib import sha256
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -151,3 +152,24 @@ def test_an_unknown_configuration(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["--evidence", "e.jsonl", "--config", str(tmp_path / "none.yaml")])
     assert done.exit_code == 2
     assert "cannot be read" in done.stderr
+
+
+def test_prompts_with_their_text_grow_a_forest_and_few_say_how_many_are_needed(tmp_path: Path) -> None:
+    out = tmp_path / "learned.json"
+    config = write(tmp_path / "my.yaml", EXAMPLE.read_text("utf-8"))
+    words = "kidney hormone blood cell nerve river treaty empire court statute market price demand engine poem".split()
+    draw = Random(0)
+    tasks = ("Translate the letter", "Prove the theorem and explain every step")
+    lines = [line(tasks[at % 2], at % 2, material=" ".join(draw.choices(words, k=9))) for at in range(400)]
+    few, many = write(tmp_path / "few.jsonl", *lines[:9]), write(tmp_path / "many.jsonl", *lines)
+    arguments = ["--config", str(config), "--out", str(out), "--evidence"]
+    assert "no forest: 9 different prompts came with their text, needed are 250" in said(arguments, few)
+    assert posterior.read(out).posteriors[0].stack is None
+    assert re.search(r"(a|no) forest, learned from \d+ different prompts: Brier .*\d without it", said(arguments, many))
+    assert "kidney" not in out.read_text("utf-8")
+
+
+def said(arguments: list[str], path: Path) -> str:
+    done = CliRunner().invoke(app, [*arguments, str(path)])
+    assert done.exit_code == 0, done.output
+    return " ".join(done.stdout.split())

@@ -156,9 +156,9 @@ def _label_curves(panel: Any, labels: Iterable[tuple[Standing, str]]) -> None:
     ranked = sorted(labels, key=lambda label: label[0].figures.apgr.value)
     for number, (row, colour) in enumerate(ranked):
         value = row.figures.apgr.value
-        name = (
-            row.name if row.kind == "expected" or np.isnan(value) else f"{row.name} {value:.3f}".replace("0.", ".", 1)
-        )
+        # Only the figure loses its zero: a name may hold a version such as 10.2.
+        figure = f"{value:.3f}".replace("0.", ".", 1)
+        name = row.name if row.kind == "expected" or np.isnan(value) else f"{row.name} {figure}"
         panel.text(
             0.99,
             0.03 + 0.072 * number,

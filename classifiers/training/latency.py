@@ -18,6 +18,7 @@ CONVERSATION_FROM = 32_000
 MESSAGE_TOKENS = 1_000
 TIMINGS = 300
 _WARM_UP = 20
+_DRAWN_AT_ONCE = 32  # one at a time, short texts make a long prompt slower to put together than to judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +69,25 @@ def _message_count(tokens: int) -> int:
 def _prompts(texts: Sequence[str], tokens: int, count: int, rng: np.random.Generator) -> Iterator[Prompt]:
     messages = _message_count(tokens)
     bytes_each = tokens * BYTES_PER_TOKEN // messages
-    for _ in range(count):
+    pieces = [text.encode("utf-8", "replace") + b"\n\n" for text in texts]
+    for serial in range(count):
         yield Prompt(
             tuple(
-                Message("user" if number % 2 == 0 else "assistant", _text(texts, bytes_each, rng))
+                Message("user" if number % 2 == 0 else "assistant", _text(pieces, bytes_each, rng, f"{serial}\n"))
                 for number in range(messages)
             )
         )
 
 
-def _text(texts: Sequence[str], size: int, rng: np.random.Generator) -> str:
-    """Texts drawn at random, one after the other, cut at `size` bytes of UTF-8."""
-    parts: list[bytes] = []
-    length = 0
+def _text(pieces: Sequence[bytes], size: int, rng: np.random.Generator, start: str) -> str:
+    """Pieces drawn at random, one after the other, cut at `size` bytes of UTF-8.
+
+    `start` tells one prompt from the next where a file holds few texts, or one that fills the whole length.
+    """
+    parts = [start.encode()]
+    length = len(parts[0])
     while length < size:
-        part = texts[int(rng.integers(len(texts)))].encode("utf-8", "replace") + b"\n\n"
-        parts.append(part)
-        length += len(part)
+        drawn = [pieces[index] for index in rng.integers(len(pieces), size=_DRAWN_AT_ONCE)]
+        parts += drawn
+        length += sum(map(len, drawn))
     return b"".join(parts)[:size].decode("utf-8", "ignore")

@@ -100,11 +100,12 @@ def evaluate_files(
     except (DatasetError, picture.PictureError, ValueError) as error:
         fail(str(error), USAGE)
     report = Report(name, settings, tuple(evaluations), latency)
-    _write_files(report, picture_path, markdown_path)
+    # Printed first: a file that cannot be written must not take minutes of work with it.
     if as_json_:
         typer.echo(orjson.dumps(as_json(report), option=orjson.OPT_INDENT_2).decode())
     else:
         _print(report, _console())
+    _write_files(report, picture_path, markdown_path)
 
 
 def _evaluate(

@@ -108,6 +108,8 @@ def test_contaminated_examples_are_dropped_or_kept() -> None:
     keep = replace(QUICK, drop_contaminated=False)
     (kept,) = evaluate("six", made, ALL, keep)
     assert (kept.prompt_count, kept.dropped_count, kept.weak_mean) == (6, 0, pytest.approx(1 / 3))
+    two = evaluate("two", [*made, *examples(2, pair=("small-b", "large"))], ALL, QUICK)
+    assert [each.dropped_count for each in two] == [2, 0]
     assert (text_count(made, ALL, QUICK), text_count(made, ALL, keep)) == (12, 18)
 
 
@@ -153,9 +155,9 @@ def test_published_rows_stand_only_beside_the_very_data_they_were_found_on() -> 
 
     assert known(72) == ["RouteLLM, published"]
     assert known(71) == known(72, ("small", "large")) == known(72, dataset="gsm8k") == []
-    mixed = [*examples(36, pair=MIXTRAL_TO_GPT4, dataset="mt_bench"), *examples(36, pair=MIXTRAL_TO_GPT4)]
+    mixed = [*examples(36, pair=MIXTRAL_TO_GPT4, dataset="mt_bench"), *examples(36, pair=MIXTRAL_TO_GPT4, dataset="z")]
     (found,) = evaluate("f", mixed, (CONSTANT,), QUICK)
-    assert (found.dataset, [each.kind for each in found.rows]) == ("d + mt_bench", ["measured", "expected"])
+    assert (found.dataset, [each.kind for each in found.rows]) == ("mt_bench + z", ["measured", "expected"])
 
 
 @needs_dev_files

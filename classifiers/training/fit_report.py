@@ -12,7 +12,7 @@ import numpy as np
 from classifiers.evidence import Evidence
 from classifiers.fingerprint import PARTS, keys
 from classifiers.posterior import LEVELS, Fit, Posterior
-from classifiers.training.fit import STACKED_SLOPE_SD, decayed, held_back
+from classifiers.training.fit import decayed, held_back
 from classifiers.training.metrics import FloatArray, brier
 from classifiers.training.stacking import ForestReport
 
@@ -115,7 +115,7 @@ def _calibration(fit: Fit, items: Sequence[Evidence]) -> Calibration | None:
     rng = np.random.default_rng(0)
     chosen = [items[at] for at in rng.permutation(len(items))[:_MOST_TESTED]]
     stacked = any(item.prior_score is not None for item in chosen)
-    after = held_back(chosen, fit.fitted_at_s, fit.half_life_days, *((STACKED_SLOPE_SD,) if stacked else ()))
+    after = held_back(chosen, fit.fitted_at_s, fit.half_life_days, stacked=stacked)
     before = np.array([_before(item) for item in chosen])
     outcomes = np.array([item.outcome for item in chosen])
     weights = np.array([decayed(item, fit.fitted_at_s, fit.half_life_days) for item in chosen])

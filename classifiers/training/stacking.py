@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from classifiers.evidence import Evidence
 from classifiers.forest import Floats, Stack
 from classifiers.posterior import logit
-from classifiers.training.fit import STACKED_SLOPE_SD, FloatArray, decayed, fit_rows, rows_of
+from classifiers.training.fit import FloatArray, decayed, fit_rows, rows_of
 from classifiers.training.metrics import brier, quality_curve
 from classifiers.training.trees import grow, packed
 
@@ -181,7 +181,7 @@ def _report(rows: _Rows, apart: FloatArray, prompts: int, now_s: float, half_lif
         weights = rows.weights(apart[fold], ~held)
         scores = plain if weights is None else rows.scores(apart[fold], weights)
         without[held] = _held_back(rows.items, plain, held, now_s, half_life_days)
-        with_it[held] = _held_back(rows.items, scores, held, now_s, half_life_days, STACKED_SLOPE_SD)
+        with_it[held] = _held_back(rows.items, scores, held, now_s, half_life_days, stacked=True)
     ranked = [ranking(scores, rows.gains, rows.decayed) for scores in (without, with_it)]
     briers = [float(brier(scores, rows.outcomes, rows.decayed)) for scores in (without, with_it)]
     used = ranks_better_by(without, with_it, rows.gains, rows.decayed) > -_WORSE_STANDARD_ERRORS
@@ -189,12 +189,18 @@ def _report(rows: _Rows, apart: FloatArray, prompts: int, now_s: float, half_lif
 
 
 def _held_back(
-    items: Sequence[Evidence], scores: FloatArray, held: Rows, now_s: float, half_life_days: float, *slope_sd: float
+    items: Sequence[Evidence],
+    scores: FloatArray,
+    held: Rows,
+    now_s: float,
+    half_life_days: float,
+    *,
+    stacked: bool = False,
 ) -> list[float]:
     """The scores of the held-back ones after offsets fitted to the others have moved them."""
     scored = [replace(item, score=float(score)) for item, score in zip(items, scores, strict=True)]
     others = [item for item, out in zip(scored, held, strict=True) if not out]
-    posterior = fit_rows(rows_of(others, now_s, half_life_days), "held back", "any", *slope_sd)
+    posterior = fit_rows(rows_of(others, now_s, half_life_days), "held back", "any", stacked=stacked)
     return [
         posterior.estimate(item.score, item.task, item.fingerprint).score
         for item, out in zip(scored, held, strict=True)

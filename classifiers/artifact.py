@@ -53,10 +53,13 @@ def load(folder: Path = SHIPPED) -> Artifact:
     missing = [str(path) for path in (manifest_path, weights_path) if not path.is_file()]
     if missing:
         raise ArtifactMissing(f"no trained model: {' and '.join(missing)} not found; `make train` writes them")
-    manifest = _manifest(manifest_path)
-    if weights_path.stat().st_size > _LARGEST_BYTES:
-        raise ArtifactError(f"{weights_path}: larger than the allowed {_LARGEST_BYTES} bytes")
-    raw = weights_path.read_bytes()
+    try:
+        manifest = _manifest(manifest_path)
+        if weights_path.stat().st_size > _LARGEST_BYTES:
+            raise ArtifactError(f"{weights_path}: larger than the allowed {_LARGEST_BYTES} bytes")
+        raw = weights_path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{error.filename}: cannot be read ({error.strerror or error})") from error
     found = sha256(raw).hexdigest()
     if found != manifest["weights_sha256"]:
         raise ArtifactError(
@@ -92,7 +95,8 @@ def _arrays(raw: bytes, path: Path) -> dict[str, NDArray[Any]]:
     try:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
             return {name.removesuffix(".npy"): _array(archive, name) for name in archive.namelist()}
-    except (ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+    # RuntimeError: an entry that says it is encrypted.
+    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ArtifactError(f"{path}: not an archive of plain arrays ({error})") from error
 
 

@@ -1,4 +1,4 @@
-"""A prompt as named numbers: what the rules, and later the trained model, look at.
+"""A prompt as named numbers: what the rules and the trained model look at.
 
 The text read is bounded (see the windows below), so the time is bounded for any input; no text makes it raise.
 """

@@ -180,11 +180,13 @@ class LearnedClassifier:
                 raise ValueError(f"{len(self.task_names)} tasks are named, {len(self.model.task_gains)} have gains")
             self.moderate_from = float(shipped["moderate_from"] if moderate_from is None else moderate_from)
             self.complex_from = float(shipped["complex_from"] if complex_from is None else complex_from)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
             raise ArtifactError(f"{artifact.name}: its manifest or arrays do not fit this version: {error}") from error
         if not 0.0 <= self.moderate_from <= self.complex_from <= 1.0:
-            raise ValueError(
-                f"0 <= moderate_from <= complex_from <= 1 must hold, not {self.moderate_from}, {self.complex_from}"
+            # An ArtifactError is a ValueError: the shipped thresholds may be as wrong as those given.
+            raise ArtifactError(
+                f"{artifact.name}: 0 <= moderate_from <= complex_from <= 1 must hold, not {self.moderate_from}, "
+                f"{self.complex_from}"
             )
         self.name = artifact.name
         self.measured_width = _KINDS + _TRAITS + self.model.encoder.width + 1

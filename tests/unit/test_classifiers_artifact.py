@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from hashlib import sha256
@@ -54,6 +55,14 @@ def damaged(raw: bytes) -> bytes:
     return raw[:start] + b"\xff" * 40 + raw[start + 40 :]
 
 
+def encrypted(raw: bytes) -> bytes:
+    """An archive whose first entry says that it takes a password: a bit in its header, and in the directory's."""
+    changed = bytearray(raw)
+    changed[6] |= 1
+    changed[raw.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(changed)
+
+
 def test_what_was_saved_is_loaded(folder: Path) -> None:
     found = load(folder)
     assert found.manifest["seed"] == 1
@@ -101,6 +110,7 @@ def test_what_is_missing_is_named_with_what_makes_it(folder: Path, gone: tuple[s
         (WEIGHTS, lambda folder: exchange(folder, damaged(packed(weights=np.zeros(30)))), "not an archive"),
         (WEIGHTS, lambda folder: exchange(folder, damaged((folder / WEIGHTS).read_bytes())), "not an archive"),
         (WEIGHTS, lambda folder: exchange(folder, packed(weights=np.array([{}, []], object))), "not an archive"),
+        (WEIGHTS, lambda folder: exchange(folder, encrypted(packed(weights=np.zeros(3)))), "not an archive of plain"),
         (WEIGHTS, lambda folder: exchange(folder, single_array()), "not an archive of plain arrays"),
         (MANIFEST, lambda folder: (folder / MANIFEST).write_bytes(b"{"), "not JSON"),
         (MANIFEST, lambda folder: (folder / MANIFEST).write_bytes(b"\xff\xfe"), "not JSON"),
@@ -112,8 +122,8 @@ def test_what_is_missing_is_named_with_what_makes_it(folder: Path, gone: tuple[s
     ],
     ids=[
         "cut", "exchanged", "emptied", "another hash", "no archive", "no byte", "cut and vouched for", "damaged",
-        "damaged and compressed", "pickled objects", "one bare array", "cut manifest", "no text", "too deep", "a list",
-        "no hash", "no format", "a later format",
+        "damaged and compressed", "pickled objects", "encrypted", "one bare array", "cut manifest", "no text",
+        "too deep", "a list", "no hash", "no format", "a later format",
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_named(folder: Path, file: str, spoil: Callable[[Path], object], complaint: str) -> None:
@@ -133,6 +143,15 @@ def single_array() -> bytes:
 def test_objects_are_not_pickled_in_either(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Object arrays cannot be saved"):
         save(tmp_path, {}, {"weights": np.array([{}, []], object)})
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
+@pytest.mark.parametrize("name", [MANIFEST, WEIGHTS])
+def test_a_file_that_may_not_be_read_is_named(folder: Path, name: str) -> None:
+    (folder / name).chmod(0)
+    with pytest.raises(ArtifactError, match="cannot be read") as raised:
+        load(folder)
+    assert str(folder / name) in str(raised.value)
 
 
 def test_a_file_beyond_all_measure_is_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

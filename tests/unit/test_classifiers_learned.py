@@ -222,6 +222,13 @@ def test_long_texts_are_too(classifier: LearnedClassifier, task: str) -> None:
 # what does not fit
 
 
+@pytest.mark.parametrize("moderate_from", [2, -1, float("nan"), 10**400, None, "low"])
+def test_shipped_thresholds_that_cannot_be_are_the_artifacts_fault(moderate_from: Any) -> None:
+    manifest = {**shipped().manifest, "thresholds": {"moderate_from": moderate_from, "complex_from": 0.5}}
+    with pytest.raises(ArtifactError, match=shipped().name):
+        LearnedClassifier(Artifact(manifest, shipped().arrays))
+
+
 def test_every_array_is_needed() -> None:
     arrays = shipped().arrays
     for gone in arrays:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import orjson
 import typer
 
-from classifiers import registry
 from classifiers.base import DEFAULT_CLASSIFIER, Message, Prompt
 from router import preflight
 from router.cli.options import USAGE, ConfigOption, JsonOption, fail
 from router.config import Config, default_config_path, load_config
 from router.errors import ConfigError
+from router.lineup import construct_classifier
 
 config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
 
@@ -41,8 +41,8 @@ def schema() -> None:
 def classify(text: str, classifier: str = DEFAULT_CLASSIFIER, as_json: JsonOption = False) -> None:
     """Judge how hard TEXT is, as if it were a whole prompt."""
     try:
-        judged = registry.create(classifier).classify(Prompt((Message("user", text),)))
-    except ValueError as error:
+        judged = construct_classifier(classifier).classify(Prompt((Message("user", text),)))
+    except (ConfigError, ValueError) as error:
         fail(str(error), USAGE)
     if as_json:
         typer.echo(orjson.dumps(judged).decode())

@@ -94,7 +94,21 @@ def quality_notes(config: Config) -> list[str]:
     """What the quality targets of a good configuration come to, one line each, with the warnings of the table."""
     wanted = _wanted_quality(config)
     table = quality_table(config, choose_classifier(config)) if wanted else None
-    return [] if table is None else [_quality_note(name, target, table) for name, target in wanted.items()]
+    if table is None:
+        return []
+    notes = [_quality_note(name, target, table) for name, target in wanted.items()]
+    return [*notes, *_other_models(config, table)] if config.classifier.quality_targets is not None else notes
+
+
+def _other_models(config: Config, table: QualityTargets) -> Iterator[str]:
+    """A table of the operator's own that was calibrated on other models: names are free, so this is no error."""
+    deployed = {name for each in config.deployments for name in (each.name, each.model, each.price)}
+    strangers = [name for name in (table.small_model, table.baseline_model) if name not in {config.baseline, *deployed}]
+    if strangers:
+        yield (
+            f"classifier.quality_targets: WARNING: is for {table.small_model} beside {table.baseline_model} alone, and "
+            f"no deployment bears the name, model or price {' or '.join(strangers)}; calibrate for those that serve"
+        )
 
 
 def _quality_note(name: str, target: float, table: QualityTargets) -> str:

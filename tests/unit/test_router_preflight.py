@@ -88,9 +88,20 @@ def test_evidence_and_a_quality_target_go_together_with_a_table_of_the_moved_sco
     files = {"evidence": evidence, "quality_targets": own_table(tmp_path / "t.json", scores)}
     settings = config(aliases={"auto": {"quality_target": 0.9}}, classifier={"name": "heuristic"} | files)
     assert check(PATH, settings, {}).simulated
-    (note,) = quality_notes(settings)
+    note, *_ = quality_notes(settings)
     assert "the small model answers where score < 0.31;" in note
     assert "2000 judged prompts (judged.jsonl; mistral-7b beside gpt-4)" in note
+
+
+@pytest.mark.parametrize(("small_model", "strangers"), [("mistral-7b", ""), ("m", "mistral-7b")])
+def test_a_table_of_ones_own_for_models_that_are_not_deployed(tmp_path: Path, small_model: str, strangers: str) -> None:
+    classifier = {"name": "heuristic", "quality_targets": own_table(tmp_path / "t.json")}
+    deployments = (LOCAL | {"model": small_model}, REMOTE)
+    settings = config(*deployments, aliases={"auto": {"quality_target": 0.9}}, classifier=classifier)
+    assert check(PATH, settings, {}).simulated
+    _, *warnings = quality_notes(settings)
+    assert len(warnings) == bool(strangers)
+    assert all(f"no deployment bears the name, model or price {strangers};" in warning for warning in warnings)
 
 
 def test_a_table_of_ones_own_that_cannot_be_used(tmp_path: Path, calibrated: str) -> None:

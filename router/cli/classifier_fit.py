@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
+from math import isfinite
 from pathlib import Path
 from typing import Annotated
 
@@ -53,6 +54,8 @@ def fit_evidence(
     as_json_: JsonOption = False,
 ) -> None:
     """Learn from judged requests how hard each task is, and how far to believe the configured classifier."""
+    if not isfinite(half_life_days):
+        fail(f"--half-life-days: found {half_life_days:g}; allowed: a number of days from 0.01 on", USAGE)
     settings, classifier = _configured(config)
     paths = [*evidence, *(more_evidence or [])]
     name, now_s = name_of(classifier), time.time()

@@ -70,6 +70,14 @@ def test_what_was_learned_is_shown_and_written(tmp_path: Path) -> None:
     assert posterior.read(out).learned_from == (sha256((tmp_path / "e.jsonl").read_bytes()).hexdigest(),)
 
 
+@pytest.mark.parametrize("days", ["inf", "nan", "0", "-1"])
+def test_a_half_life_that_is_no_length_of_time_is_refused(tmp_path: Path, days: str) -> None:
+    out = tmp_path / "learned.json"
+    done = run("--evidence", judged(tmp_path / "e.jsonl", 3), "--out", out, "--half-life-days", days)
+    assert done.exit_code == 2 and "--half-life-days" in done.stderr
+    assert not out.exists()
+
+
 def test_programs_get_json(tmp_path: Path) -> None:
     done = run("--evidence", judged(tmp_path / "e.jsonl"), "--json", "--half-life-days", 7)
     report = json.loads(done.stdout)

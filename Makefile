@@ -47,7 +47,7 @@ eval: $(VENV)/.dev ## Measure the shipped classifier on prompts it never saw, in
 
 DEV = $(DATA)/routing/dev
 EVALUATE = $(BIN)/parsimony classifier evaluate
-RESULTS := classifiers/training/results
+RESULTS := tests/benchmarks/routing
 
 train: $(VENV)/.runtime ## Train the shipped classifier anew, from DATA=FOLDER
 	@test -d "$(DATA)" || { echo "no folder $(DATA); name the one with the data: make train DATA=FOLDER" >&2; exit 2; }

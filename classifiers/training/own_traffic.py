@@ -4,7 +4,8 @@
 
 So many judged prompts are drawn by stem, and learned from as `parsimony classifier fit` does; all other stems are
 ranked: APGR (0.5 for random) by the classifier alone, with the groups' offsets alone, and with the forest as well.
-Prompts marked as contaminated are left out. Applications and subjects are not told.
+Prompts marked as contaminated are left out. Applications are not told, unless
+`--by-subset` has each subset for one.
 """
 
 from __future__ import annotations
@@ -56,14 +57,15 @@ class Traffic:
     stems: Sequence[str]
 
 
-def traffic(examples: Sequence[Example], classifier: Classifier) -> Traffic:
-    """Read as `parsimony classifier fit` reads routing data."""
+def traffic(examples: Sequence[Example], classifier: Classifier, by_subset: bool = False) -> Traffic:
+    """Read as `parsimony classifier fit` reads routing data; `by_subset` tells it the subset as the application."""
     lines = [
         {
             "prompt": one.prompt,
             "weak_model": one.weak_model,
             "weak_score": one.weak_score,
             "strong_score": one.strong_score,
+            "application": one.subset if by_subset else "",
         }
         for one in examples
     ]
@@ -142,7 +144,7 @@ def main() -> None:
     for path in options.data:
         examples = without_contaminated(read(path, weak_model=options.weak_model, strong_model=options.strong_model))
         for (small, large), pair in by_pair(examples).items():
-            known = traffic(pair, classifier)
+            known = traffic(pair, classifier, options.by_subset)
             counts = [count for count in options.judged if 2 * count <= len(pair)]
             runs = [run(known, count, seed) for count in counts for seed in range(options.runs)]
             if options.json:
@@ -160,6 +162,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--strong-model")
     parser.add_argument("--classifier", default="learned", choices=sorted(registry.CLASSIFIERS))
     parser.add_argument("--judged", nargs="+", type=int, default=JUDGED)
+    parser.add_argument("--by-subset", action="store_true", help="each subset is an application of its own")
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()

@@ -33,6 +33,8 @@ SYSTEM_HEAD, SYSTEM_TAIL = 300, 100
 EARLIER_HEAD, EARLIER_TAIL = 250, 100
 EARLIER_MESSAGES = 4
 COUNTED_MESSAGES = 64
+# So far back the newest user message is looked for: an agent's calls and their results may follow it.
+SEARCHED_MESSAGES = 512
 
 # How much of what stands elsewhere counts: in a hard session "yes, do it" or 继续 is the hard task going on, while
 # "translate that" or "thanks" opens a small one of its own. Not by the newest message's length: padding it would pay.
@@ -253,14 +255,27 @@ def parts(messages: tuple[Message, ...]) -> tuple[str, str, tuple[str, ...]]:
     """The newest user message whole, then excerpts: the leading system message; the opening and the latest others."""
     start = 1 if messages and messages[0].role in _SYSTEM_ROLES else 0
     system = window(messages[0].text, SYSTEM_HEAD, SYSTEM_TAIL) if start else ""
-    oldest = max(start, len(messages) - EARLIER_MESSAGES - 1)
-    talk = messages[oldest:]
-    if not talk:
+    newest = newest_at(messages)
+    if newest < start:
         return "", system, ()
-    at = next((at for at in range(len(talk) - 1, -1, -1) if talk[at].role == "user"), len(talk) - 1)
-    opening = messages[start : min(oldest, start + 1)]
-    others = (*opening, *talk[:at], *talk[at + 1 :])
-    return talk[at].text, system, tuple([window(message.text, EARLIER_HEAD, EARLIER_TAIL) for message in others])
+    oldest = max(start, len(messages) - EARLIER_MESSAGES - 1)
+    latest = [at for at in range(oldest, len(messages)) if at != newest][-EARLIER_MESSAGES:]
+    opening = [start] if start < oldest and start != newest else []
+    others = [window(messages[at].text, EARLIER_HEAD, EARLIER_TAIL) for at in (*opening, *latest)]
+    return messages[newest].text, system, tuple(others)
+
+
+def newest_text(messages: tuple[Message, ...]) -> str:
+    """Of the newest user message; without one, of the newest message; nothing of none."""
+    return messages[newest_at(messages)].text if messages else ""
+
+
+def newest_at(messages: tuple[Message, ...]) -> int:
+    """Where the newest user message stands; without one, the newest message; -1 where there is none."""
+    for at in range(len(messages) - 1, max(-1, len(messages) - 1 - SEARCHED_MESSAGES), -1):
+        if messages[at].role == "user":
+            return at
+    return len(messages) - 1
 
 
 def window(text: str, head: int, tail: int) -> str:

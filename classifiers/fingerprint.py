@@ -12,7 +12,8 @@ import re
 from functools import lru_cache
 from hashlib import blake2b
 
-from classifiers.base import Message, Prompt
+from classifiers.base import Prompt
+from classifiers.features import newest_text
 
 # What is read, in characters; the time is bounded by these, whatever the length of a message.
 SYSTEM_HEAD = 200
@@ -23,7 +24,6 @@ CLAUSE_CHARACTERS, CLOSING_CHARACTERS = 80, 48
 OPENING_WORDS, OPENING_CHARACTERS = 4, 12
 # A clause that ends before this is a heading ("### Task:"): what follows it belongs to the template as well.
 CLAUSE_FROM = 20
-SEARCHED_MESSAGES = 64
 
 PARTS = ("application", "opening", "clause", "closing")
 _NOTHING = ("", "")
@@ -61,7 +61,7 @@ def fingerprint(prompt: Prompt) -> str:
     application = _application(
         prompt.application[:_LONGEST_NAME], system, min(prompt.tool_count, _LARGEST_TOOL_COUNT), prompt.response_format
     )
-    text = _newest(messages)
+    text = newest_text(messages)
     head = masked(text[:HEAD].lstrip())
     if not head:
         return application + "..."
@@ -102,14 +102,6 @@ def masked(text: str) -> str:
 def _application(name: str, system: str, tool_count: int, response_format: str) -> str:
     """Remembered, since an application sends the same system prompt again and again."""
     return _digest(f"{name}\0{' '.join(masked(system).split())}\0{tool_count}\0{response_format}", "application")
-
-
-def _newest(messages: tuple[Message, ...]) -> str:
-    """The newest user message; without one, the newest message."""
-    for message in messages[: -SEARCHED_MESSAGES - 1 : -1]:
-        if message.role == "user":
-            return message.text
-    return messages[-1].text if messages else ""
 
 
 def _opening(head: str) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.base import Message, OutputLength, Prompt
-from classifiers.features import Features
+from classifiers.features import Features, newest_text
 from classifiers.length_cues import CUES, INDEX, Reading, read, tokens_of
 
 # The median answer of a chat model of the small kind to a question that says nothing of length: by hand.
@@ -136,7 +136,7 @@ class LengthModel:
 
     def estimate(self, features: Features, prompt: Prompt) -> Estimate:
         """The law of the answer's length before the request's own limit."""
-        newest = _newest(prompt.messages)
+        newest = newest_text(prompt.messages)
         reading = read(newest)
         location, spread, believed = self._base, self._base_spread, _UPPER_TRUST
         for at, value in _present(features):
@@ -183,14 +183,6 @@ def _present(features: Features) -> list[tuple[int, float]]:
 
 def _fade(features: Features) -> float:
     return 1.0 / (1.0 + features[_MATHEMATICS_AT] + 0.3 * (features[_CODE_AT] + features[_QUANTITIES_AT]))
-
-
-def _newest(messages: tuple[Message, ...]) -> str:
-    """The user's last message, or the last of all where none is a user's."""
-    for message in reversed(messages):
-        if message.role == "user":
-            return message.text
-    return messages[-1].text if messages else ""
 
 
 def _all_cues(reading: Reading, messages: tuple[Message, ...]) -> tuple[int, ...]:

@@ -9,10 +9,12 @@ from classifiers.features import (
     EARLIER_MESSAGES,
     NEWEST_HEAD,
     NEWEST_TAIL,
+    SEARCHED_MESSAGES,
     Features,
     TextCounts,
     extract,
     measure,
+    newest_text,
 )
 
 
@@ -128,6 +130,24 @@ def test_the_newest_user_message_is_found_behind_tool_results() -> None:
     features = extract(Prompt(talk))
     assert features.proof == 1.0
     assert features.constraints == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize("steps", [1, EARLIER_MESSAGES, SEARCHED_MESSAGES // 2 - 1])
+def test_however_many_calls_and_results_follow_it(steps: int) -> None:
+    """An agent works on one instruction for long; what it works on is neither the opening nor among the latest."""
+    talk = (Message("user", "Hello!"), Message("assistant", "Hi!"), Message("user", "Prove it."))
+    loop = (Message("assistant", ""), Message("tool", "written")) * steps
+    features = extract(Prompt(talk + loop))
+    assert features.proof == 1.0
+    assert features.characters == len("Prove it.")
+
+
+def test_the_newest_message_is_the_users_in_every_reading() -> None:
+    loop = (Message("assistant", "a"), Message("tool", "b")) * SEARCHED_MESSAGES
+    assert newest_text(()) == ""
+    assert newest_text(loop) == "b"
+    assert newest_text((Message("user", "far away"), *loop)) == "b"
+    assert newest_text((Message("user", "near"), *loop[:9])) == "near"
 
 
 def test_the_middle_of_an_enormous_message_is_not_read() -> None:

@@ -57,6 +57,8 @@ def fit_evidence(
     if not isfinite(half_life_days):
         fail(f"--half-life-days: found {half_life_days:g}; allowed: a number of days from 0.01 on", USAGE)
     settings, classifier = _configured(config)
+    path = out or settings.classifier.evidence
+    _keep_what_serves(settings, path)
     paths = [*evidence, *(more_evidence or [])]
     name, now_s = name_of(classifier), time.time()
     with _spinner("reading and judging"):
@@ -73,7 +75,6 @@ def fit_evidence(
         warn(f"only the newest {EVIDENCE_LIMIT} judgements were used")
     if left_out:
         warn(f"{left_out} judgements were left out: they carry the scores of another classifier than {name}")
-    path = out or settings.classifier.evidence
     if path is None:
         warn("nothing was written: name a file with --out, and in the configuration's classifier.evidence")
         return
@@ -82,6 +83,18 @@ def fit_evidence(
     except OSError as error:
         fail(f"{path}: cannot be written ({error.strerror or error})", FAILED)
     warn(f"wrote {path}; servers read it when they start")
+
+
+def _keep_what_serves(settings: Config, out: Path | None) -> None:
+    """Other evidence than the table was calibrated for ends a server as soon as one of its workers starts again."""
+    configured, table = settings.classifier.evidence, settings.classifier.quality_targets
+    if out is not None and configured is not None and table is not None and out.resolve() == configured.resolve():
+        fail(
+            f"{out}: {table} was calibrated for it, and servers that run would not survive the start of a worker; "
+            "allowed: another file as --out, a table for that by `classifier calibrate --evidence`, then both in the "
+            "configuration",
+            USAGE,
+        )
 
 
 def _fitted(

@@ -122,6 +122,20 @@ def test_evidence_that_does_not_help_is_said_not_to(tmp_path: Path) -> None:
     assert "made the scores no better" in done.stdout
 
 
+@pytest.mark.parametrize("named", [False, True], ids=["by default", "as --out"])
+def test_evidence_that_a_table_holds_for_is_not_written_over(tmp_path: Path, named: bool) -> None:
+    """A worker that starts again would find other evidence than its table's, and its server would end."""
+    config = configured(tmp_path / "my.yaml", "\n  evidence: evidence.json\n  quality_targets: targets.json")
+    arguments = ["--evidence", str(judged(tmp_path / "e.jsonl", 3)), "--config", str(config)]
+    used, other = tmp_path / "evidence.json", tmp_path / "other.json"
+    done = CliRunner().invoke(app, [*arguments, *(["--out", str(used)] if named else [])])
+    assert done.exit_code == 2
+    assert f"{tmp_path / 'targets.json'} was calibrated for it" in done.stderr
+    assert not used.exists()
+    assert CliRunner().invoke(app, [*arguments, "--out", str(other)]).exit_code == 0
+    assert other.exists()
+
+
 def test_scores_of_another_classifier_are_left_out_and_counted(tmp_path: Path) -> None:
     other = json.dumps(
         {"fingerprint": "a...", "score": 0.5, "small_model": "s", "outcome": 1, "classifier": "oracle@3"}

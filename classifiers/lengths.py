@@ -58,6 +58,7 @@ _WORKING_LOCATION = 0.1
 # A conversation goes on as it went: the weight of its own answers' mean length.
 _HISTORY_TRUST = 0.4
 _HISTORY_MESSAGES = 6
+_HALF_TRUSTED_TOKENS = 50.0
 _SYSTEM_CHARACTERS = 300
 _REMEMBERED_SYSTEMS = 256
 # Those cues of a system prompt that are about the answers; the rest describe the task's material.
@@ -198,7 +199,17 @@ def _system_cues(text: str) -> tuple[int, ...]:
 
 
 def _as_before(location: float, messages: tuple[Message, ...]) -> float:
-    """The location drawn towards the mean length of the latest answers in this conversation."""
-    answers = [tokens_of(message.text) for message in messages[-_HISTORY_MESSAGES:] if message.role == "assistant"]
+    """The location drawn towards the mean length of the latest answers in this conversation.
+
+    A call of a tool says nothing of answers, and a greeting little: they are trusted as far as they go.
+    """
+    answers = [
+        tokens_of(message.text)
+        for message in messages[-_HISTORY_MESSAGES:]
+        if message.role == "assistant" and message.text
+    ]
     total = sum(answers)
-    return location if total < 1.0 else location + _HISTORY_TRUST * (log(total / len(answers)) - location)
+    if total < 1.0:
+        return location
+    trust = _HISTORY_TRUST * total / (total + _HALF_TRUSTED_TOKENS)
+    return location + trust * (log(total / len(answers)) - location)

@@ -48,10 +48,8 @@ class Thresholds:
 def thresholds(name: str, alias: AliasConfig, classifier: Classifier, table: QualityTargets | None) -> Thresholds:
     """Those configured for the alias, else the classifier's own; or the one of its quality target, from the table.
 
-    From a quality target's threshold on, the tier is complex at once.
-
-    A calibrated threshold parts the small model from the baseline; it says nothing of models in between. Raises
-    ConfigError as `calibrated` does.
+    From a quality target's threshold on, the tier is complex at once: it parts the small model from the baseline, and
+    says nothing of models in between. Raises ConfigError as `calibrated` does.
     """
     if alias.quality_target is None:
         return _tiers(name, alias, classifier)

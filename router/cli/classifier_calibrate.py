@@ -73,6 +73,8 @@ def calibrate_targets(
         fail(f"--confidence: found {confidence:g}; allowed: above 0 and below 1", USAGE)
     try:
         settings = _settings(config, classifier, evidence)
+        if classifier or evidence:
+            _keep_what_serves(settings, out)
         judge = choose_classifier(settings)
         files = _files([*data, *(more_data or ())], weak_model, strong_model)
         _refuse_learned_from(files, judge, settings.classifier.evidence)
@@ -109,6 +111,17 @@ def _settings(path: Path | None, name: str | None, evidence: Path | None) -> Con
     given = {"name": name, "evidence": evidence}
     update = {key: value for key, value in given.items() if value is not None}
     return settings.model_copy(update={"classifier": settings.classifier.model_copy(update=update)})
+
+
+def _keep_what_serves(settings: Config, out: Path) -> None:
+    """A table of other scores than those that serve ends a server as soon as one of its workers starts again."""
+    served = settings.classifier.quality_targets
+    if served is not None and out.resolve() == served.resolve():
+        fail(
+            f"{out}: serves with the configured classifier and evidence, and this table would be for others; "
+            "allowed: another file as --out, then all of them in the configuration",
+            USAGE,
+        )
 
 
 def _files(paths: Sequence[Path], weak_model: str | None, strong_model: str | None) -> list[_File]:

@@ -132,3 +132,17 @@ def test_arrays_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=says):
         LengthModel(change(hand_set()))
+
+
+def test_a_greeting_and_a_tool_call_say_little_of_the_answers_to_come() -> None:
+    """A short earlier answer draws the estimate a little, an empty one not at all."""
+    task = "Explain in detail how a compiler turns a loop into machine code, step by step."
+
+    def expected(*answers: str) -> int:
+        talk = [message for answer in answers for message in (Message("user", "Hi"), Message("assistant", answer))]
+        prompt = Prompt((*talk, Message("user", task)))
+        return LengthModel().predict(extract(prompt), prompt).expected_tokens
+
+    alone, greeted, called = expected(), expected("Hi, how can I help?"), expected("")
+    assert called == pytest.approx(alone, rel=0.1)
+    assert 0.7 * alone < greeted <= 1.1 * alone

@@ -233,3 +233,14 @@ def test_evidence_on_another_small_model_is_refused(config: Path, tmp_path: Path
     data = write(tmp_path / "j.jsonl", *lines(2))
     said = refused(run(config, "--data", data, "--out", tmp_path / "t.json", "--evidence", tmp_path / "e.json"))
     assert "holds evidence on other; deployed are small" in said
+
+
+def test_a_table_that_serves_is_not_written_over_with_that_of_another_classifier(config: Path, tmp_path: Path) -> None:
+    out, data = tmp_path / "targets.json", write(tmp_path / "j.jsonl", *lines(30))
+    good(run(config, "--data", data, "--out", out))
+    before = out.read_bytes()
+    write(config, config.read_text(encoding="utf-8").replace("heuristic}", "heuristic, quality_targets: targets.json}"))
+    said = refused(run(config, "--data", data, "--out", out, "--classifier", "learned"))
+    assert "this table would be for others; allowed: another file as --out" in said
+    assert out.read_bytes() == before
+    good(run(config, "--data", data, "--out", out))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from math import exp
+from math import exp, log
 from operator import mul
 from typing import Any, NamedTuple
 
@@ -60,6 +60,7 @@ _PRODUCTS = slice(_KINDS + _TRAITS, INPUTS_BEFORE_POINT)
 _NEVER = 1 << 30
 # Less known than this, the local estimate would not show in the score.
 _UNKNOWN_BELOW = 0.002
+_UNKNOWN_WIDTHS = log(_UNKNOWN_BELOW / (1.0 - _UNKNOWN_BELOW))
 _NAMED_FROM = 0.2
 _MOST_SIGNALS = 4
 _KNOWN_FROM = 0.5
@@ -137,7 +138,10 @@ class LearnedModel:
         """How much nearer than need be the text lies to a task, and to which; a few words lie near to anything."""
         if known_words < self._least_words_of_any:
             return FAR, 0
-        nearness = np.where(self._least_words <= known_words, self._centres @ point - self._least_near, FAR)
+        nearness = self._centres @ point - self._least_near
+        if float(nearness.max()) < _UNKNOWN_WIDTHS * self.mixture.gate_width:
+            return FAR, 0
+        nearness[self._least_words > known_words] = FAR
         at = int(nearness.argmax())
         return float(nearness[at]), self._recognised[at]
 

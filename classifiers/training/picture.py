@@ -14,12 +14,13 @@ from classifiers.training.metrics import FloatArray, ReliabilityBin
 
 SUFFIXES = (".svg", ".png")
 MAX_PANELS = 12
-_COLUMNS = 3
-_PANEL_INCHES = (3.4, 3.3)
+_COLUMNS = 2
+_PANEL_INCHES = (5.0, 3.7)
 _INK, _FAINT, _GRID = "#222222", "#6b6b6b", "#e4e4e4"
 # Okabe and Ito's colours: told apart with any kind of colour vision.
 _OWN, _OTHERS = "#0072b2", ("#d55e00", "#009e73", "#a0528d", "#b8860b")
 _Z = 1.959964
+_ROOM_ON_THE_LEFT = 0.35
 _STYLE = {
     "font.size": 9.5,
     "axes.titlesize": 11,
@@ -103,7 +104,10 @@ def _write(evaluations: Sequence[Evaluation], draw_panel: Callable[[Any, Evaluat
 def _set_up(matplotlib: Any, panel: Any, evaluation: Evaluation) -> None:
     weak, strong = evaluation.pair
     panel.set_title(evaluation.source.split(".")[0], loc="left", fontweight="bold", pad=20)
-    panel.text(0, 1.03, f"{_short(weak)} → {_short(strong)}", transform=panel.transAxes, color=_FAINT, fontsize=8.5)
+    pair = panel.text(
+        0, 1.03, f"{_short(weak)} → {_short(strong)}", transform=panel.transAxes, color=_FAINT, fontsize=8.5
+    )
+    pair.set_in_layout(False)  # else a long name narrows the panel
     panel.grid(color=_GRID, linewidth=0.7)
     panel.set_axisbelow(True)
     panel.tick_params(length=0)
@@ -137,13 +141,14 @@ def _mark_kept_quality(panel: Any, evaluation: Evaluation) -> None:
     share = evaluation.rows[0].figures.calls.value
     cost = float(_cost(np.array(share), evaluation.settings.price_ratio))
     level = max(KEPT_QUALITY * evaluation.strong_mean, evaluation.weak_mean)
+    left = cost > _ROOM_ON_THE_LEFT
     panel.plot([cost], [level], "o", color=_OWN, markersize=6, markeredgecolor="white", zorder=5)
     panel.annotate(
         f"{KEPT_QUALITY:.0%} of quality\nat {cost:.0%} of cost",
         (cost, level),
-        xytext=(-7, 6),
+        xytext=(-7, 6) if left else (12, -54),
         textcoords="offset points",
-        horizontalalignment="right",
+        horizontalalignment="right" if left else "left",
         fontsize=8.5,
         color=_OWN,
         zorder=6,

@@ -31,9 +31,15 @@ class SpendRecord:
     first_token_ms: int | None = None
     team_id: str
     key_id: str
+    project_id: str | None = None
+    end_user: str = ""
+    """The request's `user`, where its key is trusted to name one; else empty."""
+    tags: str = ""
+    """Between commas, so that `,batch,` finds one: ",batch,nightly,"; empty where there are none."""
     alias: str
     """The `model` the application asked for: an alias or a deployment's own name."""
     deployment: str | None = None
+    deployment_tier: str | None = None
     provider_name: str | None = None
     request_model: str | None = None
     response_model: str | None = None
@@ -55,6 +61,8 @@ class SpendRecord:
     usage_source: UsageSource = "none"
     cost_nusd: int = 0
     reserved_nusd: int = 0
+    abandoned_nusd: int = 0
+    """What had been booked for it as `abandoned` before the truth arrived."""
     price_effective_from: str | None = None
     baseline_model: str
     baseline_input_tokens: int = 0

@@ -6,28 +6,30 @@ import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
-from policies.budget import Budget, BudgetState, SubjectKind
+from policies.budget import Budget, BudgetState, Source
 from policies.spend import SpendRecord
 
-Role = Literal["application", "admin"]
-ROLES: tuple[Role, ...] = ("application", "admin")
+Role = Literal["application", "viewer", "manager", "admin"]
+ROLES: tuple[Role, ...] = ("application", "viewer", "manager", "admin")
+"""What a key may do: ask models; also read its own team's accounts; also run its own team; run everything."""
 
 
 class DirectoryError(ValueError):
-    """A team, key or budget cannot be as asked; `str(error)` is one sentence for whoever asked."""
+    """A team, project, key or budget cannot be as asked; `str(error)` is one sentence for whoever asked."""
 
 
 class UnknownEntryError(DirectoryError):
-    """There is no team or key of that name."""
+    """There is no team, project, key or budget of that name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
     """Who presents a key: all that serving a request needs to know about it.
 
-    `budgets` are the team's and the key's. `allowed_models` None means every model. From
+    `budgets` are all that may apply: the organisation's, the team's, the project's, the key's, those of the team's
+    end users and those of tags. A `trusted` key may name the end user and add tags to its own `tags`. `allowed_models` None means every model. From
     `expires_at_ms` (Unix milliseconds) on the key is no longer valid: whoever caches a principal
     must look.
     """
@@ -38,6 +40,9 @@ class Principal:
     allowed_models: frozenset[str] | None
     budgets: tuple[Budget, ...]
     expires_at_ms: int | None = None
+    project_id: str | None = None
+    trusted: bool = False
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,29 @@ class TeamInfo:
     id: str
     name: str
     created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectInfo:
+    """A part of a team's work with budgets of its own; keys belong to at most one."""
+
+    id: str
+    team_id: str
+    name: str
+    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One change: who (`key:<id>`, `cli:<login>`, `config`), when, what (`budget.change`), to which entry, and
+    its JSON values before and after; None where there was, or is, nothing."""
+
+    at_ms: int
+    actor: str
+    action: str
+    target: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +91,9 @@ class KeyInfo:
     replaced_by: str | None = None
     allowed_models: frozenset[str] | None = None
     expires_at_ms: int | None = None
+    project_id: str | None = None
+    trusted: bool = False
+    tags: tuple[str, ...] = ()
 
     def active_at(self, now_ms: int) -> bool:
         return self.revoked_at_ms is None and (self.expires_at_ms is None or now_ms < self.expires_at_ms)
@@ -105,10 +136,14 @@ class Ledger(Protocol):
         """Sums over the requests that started in [from_ms, to_ms)."""
         ...
 
-    def spent_by_subject(self, from_ms: int, to_ms: int) -> dict[tuple[SubjectKind, str], int]:
-        """Nano-USD spent in [from_ms, to_ms) by each team and each key that spent anything.
+    def usage(
+        self, budget: Budget, from_ms: int, to_ms: int, bucket_ms: int | None = None
+    ) -> dict[tuple[str, int], int]:
+        """What counts against `budget` of the requests that started in [from_ms, to_ms), in its unit.
 
-        What a replaced key spent counts for the key that stands in for it, as its budget does.
+        Keyed by (end user, bucket): the user where it is a budget of every user, else ""; the number of the
+        part of `bucket_ms` since 1970 where that is given, else 0. Tokens and requests that the cache answered
+        do not count, nor do refused requests. What a replaced key used counts for the key that stands in for it.
         """
         ...
 
@@ -118,29 +153,48 @@ class LedgerRefused(ValueError):
 
 
 class Directory(Protocol):
-    """Teams, their keys and their budgets. Methods raise DirectoryError and StoreUnavailable."""
+    """Teams, projects, keys and budgets. Methods raise DirectoryError and StoreUnavailable.
+
+    Every change is recorded with its actor, in the same transaction.
+    """
+
+    def acting_as(self, actor: str) -> Self:
+        """The same directory, whose changes are recorded as those of `actor`."""
+        ...
 
     def create_team(self, team_id: str, name: str | None = None) -> TeamInfo: ...
 
     def list_teams(self) -> tuple[TeamInfo, ...]: ...
 
-    def set_budget(
-        self,
-        subject_kind: SubjectKind,
-        subject_id: str,
-        limit_nusd: int | None,
-        timezone: str = "UTC",
-        seed: Callable[[Budget], None] | None = None,
-    ) -> Budget | None:
-        """Sets the monthly budget of a team or key, or with None removes it.
+    def create_project(self, team_id: str, project_id: str, name: str | None = None) -> ProjectInfo: ...
+
+    def list_projects(self, team_id: str | None = None) -> tuple[ProjectInfo, ...]: ...
+
+    def put_budget(self, budget: Budget, seed: Callable[[Budget], None] | None = None) -> Budget:
+        """Sets the budget of that subject, unit, window, model and tier; returns it with the id it has.
 
         `seed` is called with the budget before it takes effect, to start its counter at what was
-        spent already; where it raises, nothing changes.
+        used already; where it raises, nothing changes. A budget declared in the configuration can be changed
+        by the configuration only.
         """
         ...
 
+    def remove_budget(self, budget_id: str, source: Source = "admin") -> Budget:
+        """Returns what it was."""
+        ...
+
     def list_budgets(self, team_id: str | None = None) -> tuple[Budget, ...]:
-        """Every budget, or those of one team and of its keys."""
+        """Every budget, or those of one team, its projects, keys and users."""
+        ...
+
+    def claim_alert(self, budget_id: str, window_label: str, share: str, end_user: str = "") -> bool:
+        """True for the first who asks in this window, whatever process that is: it tells people."""
+        ...
+
+    def audit(
+        self, *, target: str | None = None, before_ms: int | None = None, limit: int = 100
+    ) -> tuple[AuditEntry, ...]:
+        """The changes, newest first; those of entries whose name begins with `target`, where that is given."""
         ...
 
     def create_key(
@@ -149,6 +203,10 @@ class Directory(Protocol):
         name: str,
         role: Role = "application",
         allowed_models: Collection[str] | None = None,
+        *,
+        project_id: str | None = None,
+        trusted: bool = False,
+        tags: Collection[str] = (),
     ) -> tuple[KeyInfo, str]:
         """A new key and its secret, which is not kept and cannot be shown again."""
         ...

@@ -1,25 +1,70 @@
-"""Which counter a budget has at a time. Names only: nothing here talks to a store."""
+"""Which counter a budget has at a time, and how the scripts are told. Nothing here talks to a store."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
+import orjson
+
+from classifiers.base import TIERS
 from policies.budget import Budget
-from policies.periods import Period, calendar_month
+from policies.periods import Period, period_at
 from router.stores import redis_keys
-from router.stores.admission import BudgetCounter
+from router.stores.admission import BudgetCounter, Counters
 
 GRACE_SECONDS = 40 * 86_400
 """A counter outlives its window, for settlements that come late and for reports."""
+_FOREVER_S = 4_102_444_800  # 2100-01-01
+_UNIT_LETTERS = {"usd": b"u", "tokens": b"t", "requests": b"r", "parallel": b"p"}
 
 
 def window_of(budget: Budget, now: datetime) -> Period:
-    return calendar_month(now, budget.timezone)
+    return period_at(budget.parsed_window, now, budget.timezone)
 
 
-def counter_of(budget: Budget, period: Period) -> BudgetCounter:
+def counter_of(budget: Budget, period: Period, end_user: str | None = None) -> BudgetCounter:
+    """`end_user`: whose counter it is, of a budget of every user."""
+    window = budget.parsed_window
+    calendar_end_s = int(period.end.timestamp()) + GRACE_SECONDS
     return BudgetCounter(
-        key=redis_keys.budget_counter(budget.id, period.label),
-        limit_nusd=budget.limit_nusd,
-        expires_at_s=int(period.end.timestamp()) + GRACE_SECONDS,
+        key=redis_keys.budget_counter(budget.id, period.label, end_user),
+        unit=budget.unit,
+        limit=budget.limit,
+        hard=budget.hard,
+        strict=budget.action == "reject" and budget.model is None and budget.tier is None,
+        downgrades_from=budget.downgrades_from,
+        downgrade_rank=TIERS.index(budget.downgrade_to),
+        model=budget.model,
+        tier=budget.tier,
+        bucket_ms=window.bucket_ms,
+        expires_at_s=0 if window.rolling_s or window.name == "now" else min(calendar_end_s, _FOREVER_S),
+        watched=budget.paced or budget.window == "minute",
     )
+
+
+def counters_of(all_: Sequence[BudgetCounter]) -> Counters:
+    described = [[c.key, c.unit, c.bucket_ms, c.expires_at_s, c.model, c.tier] for c in all_]
+    return Counters(
+        all=tuple(all_),
+        keys=tuple(counter.key.encode() for counter in all_),
+        arguments=tuple(_arguments(counter) for counter in all_),
+        described=orjson.dumps(described),
+        strict=any(counter.strict for counter in all_),
+        filtered=any(counter.model is not None or counter.tier is not None for counter in all_),
+    )
+
+
+def _arguments(counter: BudgetCounter) -> tuple[bytes, ...]:
+    flags = [b"h" if counter.hard else b"", b"s" if counter.strict else b"", b"w" if counter.watched else b""]
+    numbers = [
+        -1 if counter.downgrades_from is None else counter.downgrades_from,
+        counter.downgrade_rank,
+        counter.expires_at_s,
+        counter.bucket_ms,
+    ]
+    head = (_UNIT_LETTERS[counter.unit], b"%d" % counter.limit, b"".join(flags))
+    return (*head, *[b"%d" % number for number in numbers])
+
+
+NO_COUNTERS = counters_of(())

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+
 PREFIX = "{parsimony}:"
 
 COUNTERS_WHOLE = PREFIX + "counters-whole"
-"""Present while the budget counters hold everything spent; absent in a Redis that lost its data."""
+"""Present while the budget counters hold everything spent; absent in a Redis that lost its data.
+
+Its value is the epoch: another one after each time that the counters were taken from the ledger."""
+
+UNCOUNTED = PREFIX + "uncounted"
+"""How many settlements came while the counters were not whole, and so moved none of them."""
 
 SPEND_STREAM = PREFIX + "spend"
 WORKERS = PREFIX + "workers"
@@ -25,5 +32,17 @@ def lease(worker_id: str) -> str:
     return f"{PREFIX}lease:{worker_id}"
 
 
-def budget_counter(budget_id: str, window_label: str) -> str:
-    return f"{PREFIX}budget:{budget_id}:{window_label}"
+def abandoned(request_id: str) -> str:
+    """What was booked for a request whose worker died, in case that the truth arrives after all."""
+    return f"{PREFIX}abandoned:{request_id}"
+
+
+def booked(request_id: str) -> str:
+    """Present once a request that no reservation is left of has been booked."""
+    return f"{PREFIX}booked:{request_id}"
+
+
+def budget_counter(budget_id: str, window_label: str, end_user: str | None = None) -> str:
+    """`end_user` None: the counter is not of one user among many. Users name themselves: their names are hashed."""
+    key = f"{PREFIX}budget:{budget_id}:{window_label}"
+    return key if end_user is None else f"{key}:{hashlib.sha256(end_user.encode()).hexdigest()[:32]}"

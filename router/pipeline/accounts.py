@@ -17,6 +17,7 @@ from router.openai.requests import ChatRequest
 from router.openai.responses import AnswerFacts
 from router.pipeline.cached import CachedAnswer
 from router.pipeline.dispatch import Attempt
+from router.stores.admission import Option
 from router.stores.base import Principal
 from router.tokenizers import TokenCounter
 
@@ -36,14 +37,16 @@ class Accepted:
     classification: Classification | None
     tier: Tier | None
     decision: RouteDecision
-    amounts_nusd: tuple[int, ...]
-    """What to try to reserve, dearest first."""
-    worst_nusd: tuple[int, ...]
-    """The most that each option of the decision can cost."""
+    options: tuple[Option, ...]
+    """What each option of the decision can take at most, in their order."""
     cacheable: bool
     day: date
     quality: tuple[float, float] | None = None
     """The alias's quality target and the threshold that keeps it."""
+    end_user: str = ""
+    """The request's `user`, where the key is trusted to name one."""
+    tags: tuple[str, ...] = ()
+    """The key's own, and what a trusted key added."""
 
 
 @record()
@@ -115,8 +118,12 @@ class Accountant:
             "duration_ms": 0,
             "team_id": accepted.principal.team_id,
             "key_id": accepted.principal.key_id,
+            "project_id": accepted.principal.project_id,
+            "end_user": accepted.end_user,
+            "tags": _joined(accepted.tags),
             "alias": accepted.request.model,
             "deployment": deployment.name,
+            "deployment_tier": deployment.tier,
             "provider_name": deployment.provider_name,
             "request_model": deployment.model,
             "reason": accepted.decision.reason,
@@ -142,8 +149,12 @@ class Accountant:
             first_token_ms=None if outcome.first_token_s is None else _ms(outcome.first_token_s - accepted.started_s),
             team_id=accepted.principal.team_id,
             key_id=accepted.principal.key_id,
+            project_id=accepted.principal.project_id,
+            end_user=accepted.end_user,
+            tags=_joined(accepted.tags),
             alias=accepted.request.model,
             deployment=deployment.name if deployment else None,
+            deployment_tier=deployment.tier if deployment else None,
             provider_name=deployment.provider_name if deployment else None,
             request_model=deployment.model if deployment else None,
             response_model=answer.response_model if answer else None,
@@ -194,6 +205,11 @@ def _ms(seconds: float) -> int:
     return round(seconds * 1000)
 
 
+def _joined(tags: tuple[str, ...]) -> str:
+    """As `SpendRecord.tags` has them: between commas."""
+    return f",{','.join(tags)}," if tags else ""
+
+
 def _input_tokens(counter: TokenCounter, request: ChatRequest) -> int:
     return counter.count_messages(request.messages, request.body.get("tools"))
 
@@ -202,8 +218,12 @@ def _detail(accepted: Accepted, outcome: Outcome) -> dict[str, Any]:
     """What `parsimony explain` tells beyond the columns."""
     detail: dict[str, Any] = {
         "chain": [
-            [choice.deployment.name, choice.expected_cost_nusd, worst]
-            for choice, worst in zip(accepted.decision.options, accepted.worst_nusd, strict=True)
+            [
+                choice.deployment.name,
+                choice.expected_cost_nusd,
+                option.base_nusd + option.nusd_per_token * option.longest,
+            ]
+            for choice, option in zip(accepted.decision.options, accepted.options, strict=True)
         ]
     }
     if accepted.decision.passed_over:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -18,6 +19,7 @@ from router.openai.responses import NOTHING_ANSWERED, AnswerFacts
 from router.pipeline.accounts import Accepted, Accountant, Outcome
 from router.pipeline.cached import pack, unpack
 from router.pipeline.dispatch import Attempt
+from router.stores.admission import Option
 from router.stores.base import Principal
 from router.tokenizers import TokenCounter
 from tests.support.pipeline_bench import BASELINE, TOKENIZER, deployment
@@ -34,6 +36,10 @@ def accountant() -> Accountant:
     return Accountant(Baseline(BASELINE, LARGE.prices, TOKENIZER), {TOKENIZER: COUNTER})
 
 
+def option(name: str, base_nusd: int, nusd_per_token: int, longest: int) -> Option:
+    return Option(name, "simple", 0, base_nusd, nusd_per_token, 10, 1, longest, longest)
+
+
 def accepted(**changes: Any) -> Accepted:
     values: dict[str, Any] = {
         "request_id": "chatcmpl-1",
@@ -44,8 +50,7 @@ def accepted(**changes: Any) -> Accepted:
         "classification": Classification(0.1, "simple", ("short",), "words"),
         "tier": "simple",
         "decision": RouteDecision(CHAIN, "simple", (("other", "circuit open"),)),
-        "amounts_nusd": (900, 80),
-        "worst_nusd": (80, 900),
+        "options": (option("small", 10, 1, 70), option("large", 100, 2, 400)),
         "cacheable": True,
         "day": date(2026, 11, 1),
     }
@@ -116,6 +121,21 @@ def test_the_record_says_which_quality_target_chose(accountant: Accountant) -> N
     outcome = Outcome("error", "simple", attempts=(), error_code="upstream_unavailable")
     detail = accountant.record(accepted(quality=(0.95, 0.52)), outcome, now_s=100.0).detail
     assert (detail["quality_target"], detail["threshold"]) == (0.95, 0.52)
+
+
+def test_a_record_says_whose_request_it_was(accountant: Accountant) -> None:
+    principal = Principal("key-1", "team-1", "application", None, (), project_id="search")
+    asked = accepted(principal=principal, end_user="ada", tags=("batch", "nightly"))
+    charge = accountant.charge(asked, CHAIN[1], answer(None))
+    records = (
+        accountant.record(asked, Outcome("ok", "complex", choice=CHAIN[1], charge=charge), now_s=101.0),
+        SpendRecord.from_json(accountant.provisional(replace(asked, decision=RouteDecision(CHAIN[1:], "complex", ())))),
+    )
+    for record in records:
+        assert (record.project_id, record.end_user, record.tags) == ("search", "ada", ",batch,nightly,")
+        assert record.deployment_tier == "complex"
+    nobody = accountant.record(accepted(), Outcome("error", "simple"), now_s=100.0)
+    assert (nobody.project_id, nobody.end_user, nobody.tags, nobody.deployment_tier) == (None, "", "", None)
 
 
 def test_the_record_of_nothing(accountant: Accountant) -> None:

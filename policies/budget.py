@@ -87,6 +87,11 @@ class Budget:
         return self.window in RATE_WINDOWS
 
     @property
+    def is_of_every_user(self) -> bool:
+        """It has a counter for each end user of its team."""
+        return self.subject_kind == "user" and self.subject_id.endswith(f"/{EVERY_USER}")
+
+    @property
     def downgrades_from(self) -> int | None:
         """The use from which on only `downgrade_to` and below may serve; None where it never comes to that."""
         if self.downgrade_from is not None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
+from functools import cache
 from typing import Any
+
+import orjson
 
 from classifiers.base import Classification, Tier
 from classifiers.records import record
 from policies.baseline import Baseline, Counterfactual, counterfactual
+from policies.catalog import Deployment
 from policies.pricing import cost_nusd
 from policies.routing import Choice, Reason, RouteDecision
 from policies.spend import SpendRecord, Status, UsageSource
@@ -109,9 +113,11 @@ class Accountant:
         return counterfactual(self._baseline, input_tokens, output_tokens, accepted.day)
 
     def provisional(self, accepted: Accepted) -> dict[str, Any]:
-        """What is known before dispatch: the record of a request whose end nobody will have seen."""
+        """What is known before dispatch: the record of a request whose end nobody will have seen.
+
+        The janitor takes from `options` the one that was chosen.
+        """
         classification = accepted.classification
-        deployment = accepted.decision.chain[0].deployment
         return {
             "request_id": accepted.request_id,
             "started_at_ms": accepted.started_at_ms,
@@ -122,10 +128,7 @@ class Accountant:
             "end_user": accepted.end_user,
             "tags": _joined(accepted.tags),
             "alias": accepted.request.model,
-            "deployment": deployment.name,
-            "deployment_tier": deployment.tier,
-            "provider_name": deployment.provider_name,
-            "request_model": deployment.model,
+            "options": [_named(choice.deployment) for choice in accepted.decision.options],
             "reason": accepted.decision.reason,
             "tier": accepted.tier,
             "score": classification.score if classification else None,
@@ -133,7 +136,6 @@ class Accountant:
             "status": "abandoned",
             "stream": accepted.request.stream,
             "baseline_model": self._baseline.model,
-            "simulated": deployment.simulated,
         }
 
     def record(self, accepted: Accepted, outcome: Outcome, *, now_s: float, reserved_nusd: int = 0) -> SpendRecord:
@@ -199,6 +201,22 @@ class Accountant:
             baseline_cost_nusd=cached.baseline_cost_nusd,
             simulated=cached.simulated,
         )
+
+
+@cache
+def _named(deployment: Deployment) -> orjson.Fragment:
+    """A deployment as the fields of a record, for whoever learns only later which one was chosen."""
+    return orjson.Fragment(
+        orjson.dumps(
+            {
+                "deployment": deployment.name,
+                "deployment_tier": deployment.tier,
+                "provider_name": deployment.provider_name,
+                "request_model": deployment.model,
+                "simulated": deployment.simulated,
+            }
+        )
+    )
 
 
 def _ms(seconds: float) -> int:

@@ -10,6 +10,7 @@ import orjson
 from classifiers.base import TIERS
 from policies.budget import Budget
 from policies.periods import Period, period_at
+from policies.spend import SpendRecord
 from router.stores import redis_keys
 from router.stores.admission import BudgetCounter, Counters
 
@@ -65,6 +66,17 @@ def _arguments(counter: BudgetCounter) -> tuple[bytes, ...]:
     ]
     head = (_UNIT_LETTERS[counter.unit], b"%d" % counter.limit, b"".join(flags))
     return (*head, *[b"%d" % number for number in numbers])
+
+
+def used_of(counter: BudgetCounter, record: SpendRecord) -> int:
+    """What a settled request counts against `counter`: the same as `Ledger.usage` sums up."""
+    if counter.model not in (None, record.deployment) or counter.tier not in (None, record.deployment_tier):
+        return 0
+    if counter.unit == "usd":
+        return record.cost_nusd
+    if counter.unit == "parallel" or record.reason in ("cache", "refused"):
+        return 0
+    return record.input_tokens + record.output_tokens if counter.unit == "tokens" else 1
 
 
 NO_COUNTERS = counters_of(())

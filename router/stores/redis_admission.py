@@ -1,28 +1,46 @@
-"""`AdmissionStore` on Redis: admit.lua and settle.lua over one pipelined connection."""
+"""`AdmissionStore` on Redis: admit.lua, reduce.lua and settle.lua over one pipelined connection."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import logging
+import time
 from collections import deque
+from dataclasses import replace
 from importlib.resources import files
+from typing import Any
 
+from policies.periods import MAX_BUCKETS
 from router.errors import StoreUnavailable
 from router.stores import redis_keys
-from router.stores.admission import Admission, Admitted, BudgetCounter, CacheHit, Refused, Settlement
+from router.stores.admission import CAP_DIVISOR, Admission, Admitted, Bid, CacheHit, Counters, Refused, Settlement
+from router.stores.counters import NO_COUNTERS
 from router.stores.redis_connection import RedisConnection
 
 logger = logging.getLogger(__name__)
 
-ADMIT = files("router.stores").joinpath("admit.lua").read_bytes()
-SETTLE = files("router.stores").joinpath("settle.lua").read_bytes()
-_ADMIT_SHA = hashlib.sha1(ADMIT, usedforsecurity=False).hexdigest()
-_SETTLE_SHA = hashlib.sha1(SETTLE, usedforsecurity=False).hexdigest()
+
+def _script(name: str) -> bytes:
+    return files("router.stores").joinpath(name).read_bytes()
+
+
+def _sha(script: bytes) -> str:
+    return hashlib.sha1(script, usedforsecurity=False).hexdigest()
+
+
+ADMIT, REDUCE, SETTLE = SCRIPTS = _script("admit.lua"), _script("reduce.lua"), _script("settle.lua")
+_ADMIT_SHA, _REDUCE_SHA, _SETTLE_SHA = _sha(ADMIT), _sha(REDUCE), _sha(SETTLE)
 
 LEASE_SECONDS = 10
 _RENEW_SECONDS = 2.5
 _RETRY_SECONDS = 0.2
+_CLOCK_TOLERANCE_S = 0.25
+"""Less than that is the network's, not the clock's."""
+_RESETTLE_SECONDS = 2.0
+"""How far back settlements are sent again to a Redis that was away: one that took over from another, or came back
+from its file, may lack the last of what was acknowledged."""
+_KEPT_ANSWER_BYTES = 4_096
 MAX_UNSETTLED = 100_000
 """Settlements kept in memory while Redis is away. Beyond it they are left to the reservation, which
 the janitor books at its full amount."""
@@ -36,6 +54,9 @@ class RedisAdmissionStore:
         self._worker_id = worker_id
         self._pending_key = redis_keys.pending(worker_id)
         self._unsettled: deque[Settlement] = deque()
+        self._recent: deque[tuple[float, Settlement]] = deque()
+        self._connected_times = connection.connected_times
+        self._clock_offset_s = 0.0
         self._in_flight = 0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -56,41 +77,51 @@ class RedisAdmissionStore:
         """Whether budgets can be held to: false while a Redis that lost its data is filled again."""
         return bool(await self._connection.execute("EXISTS", redis_keys.COUNTERS_WHOLE))
 
-    async def admit(
-        self,
-        request_id: str,
-        record: bytes,
-        *,
-        cache_key: str,
-        look_up: bool,
-        amounts_nusd: tuple[int, ...],
-        counters: tuple[BudgetCounter, ...],
-    ) -> Admission:
-        limits = [value for counter in counters for value in (counter.limit_nusd, counter.expires_at_s)]
+    @property
+    def clock_offset_s(self) -> float:
+        """What Redis's clock is ahead of this machine's: windows are told by the former, alike for all workers."""
+        return self._clock_offset_s
+
+    async def admit(self, bid: Bid) -> Admission:
+        counters, options = bid.counters, bid.options
+        arguments: list[bytes | str | int] = []
+        for option in options:
+            arguments += (
+                option.base_nusd, option.nusd_per_token, option.base_tokens, option.tokens_per_token,
+                option.longest, option.least, option.rank,
+            )  # fmt: skip
+        for argument, mask in zip(counters.arguments, bid.masks, strict=True):
+            arguments += argument
+            arguments.append(mask)
         reply = await self._connection.execute(
-            "EVALSHA", _ADMIT_SHA, 3 + len(counters),
-            redis_keys.COUNTERS_WHOLE, cache_key or redis_keys.COUNTERS_WHOLE, self._pending_key,
-            *[counter.key for counter in counters],
-            request_id, record, "1" if look_up else "0", len(amounts_nusd), *amounts_nusd, *limits,
+            "EVALSHA", _ADMIT_SHA, 3 + len(counters.keys),
+            redis_keys.COUNTERS_WHOLE, bid.cache_key or redis_keys.COUNTERS_WHOLE, self._pending_key, *counters.keys,
+            bid.request_id, bid.record, "1" if bid.look_up else "0", bid.now_ms, bid.most, len(options),
+            MAX_BUCKETS, CAP_DIVISOR, "1" if counters.strict else "0", counters.described,
+            *arguments,
         )  # fmt: skip
         verdict = reply[0]
         if verdict == b"admitted":
-            return Admitted(reply[1] - 1)
+            return _admitted(reply)
         if verdict == b"hit":
             return CacheHit(reply[1])
         if verdict == b"refused":
-            return Refused(reply[1] - 1, int(reply[2]), int(reply[3]))
+            return _refused(reply, counters)
         raise StoreUnavailable("budget counters are being rebuilt from the ledger", retry_after_s=2)
+
+    def reduce(self, request_id: str, counters: Counters, nusd: int, tokens: int) -> None:
+        try:
+            reply = self._connection.execute(
+                "EVALSHA", _REDUCE_SHA, 1 + len(counters.keys), self._pending_key, *counters.keys,
+                request_id, nusd, tokens, *[argument[0] for argument in counters.arguments],
+            )  # fmt: skip
+        except StoreUnavailable:
+            return  # what is held too much comes back when the request is settled
+        reply.add_done_callback(_ignored)
 
     def settle(self, settlement: Settlement) -> None:
         try:
-            reply = self._connection.execute(
-                "EVALSHA", _SETTLE_SHA, 3 + len(settlement.counter_keys),
-                self._pending_key, redis_keys.SPEND_STREAM, settlement.cache_key or redis_keys.SPEND_STREAM,
-                *settlement.counter_keys,
-                settlement.request_id, settlement.cost_nusd, settlement.record,
-                "1" if settlement.admitted else "0", settlement.keep_seconds, settlement.answer,
-            )  # fmt: skip
+            reply = self._connection.execute("EVALSHA", _SETTLE_SHA, *settle_arguments(settlement, self._pending_key))
         except StoreUnavailable:
             self._put_off(settlement)
             return
@@ -120,6 +151,14 @@ class RedisAdmissionStore:
         self._in_flight -= 1
         if reply.cancelled() or reply.exception() is not None:
             self._put_off(settlement)
+            return
+        now_s = asyncio.get_running_loop().time()
+        recent = self._recent
+        while recent and recent[0][0] < now_s - _RESETTLE_SECONDS:
+            recent.popleft()
+        if len(settlement.answer) > _KEPT_ANSWER_BYTES:
+            settlement = replace(settlement, cache_key="", keep_seconds=0, answer=b"")
+        recent.append((now_s, settlement))
 
     def _put_off(self, settlement: Settlement) -> None:
         if len(self._unsettled) >= MAX_UNSETTLED:
@@ -131,6 +170,10 @@ class RedisAdmissionStore:
         while True:
             await asyncio.sleep(_RETRY_SECONDS)
             if self._connection.ready:
+                if self._connection.connected_times != self._connected_times:
+                    self._connected_times = self._connection.connected_times
+                    recent, self._recent = self._recent, deque()
+                    self._unsettled.extend(settlement for _, settlement in recent)
                 waiting, self._unsettled = self._unsettled, deque()
                 for settlement in waiting:
                     self.settle(settlement)
@@ -146,3 +189,55 @@ class RedisAdmissionStore:
     async def _renew(self) -> None:
         await self._connection.execute("SADD", redis_keys.WORKERS, self._worker_id)
         await self._connection.execute("SET", redis_keys.lease(self._worker_id), "1", "EX", LEASE_SECONDS)
+        asked_s = time.time()
+        seconds, microseconds = await self._connection.execute("TIME")
+        ahead_s = int(seconds) + int(microseconds) / 1e6 - (asked_s + time.time()) / 2
+        self._clock_offset_s = ahead_s if abs(ahead_s) > _CLOCK_TOLERANCE_S else 0.0
+
+
+def settle_arguments(settlement: Settlement, pending_key: str, abandoned_seconds: int = 0) -> list[bytes | str | int]:
+    """What settle.lua takes. `abandoned_seconds`: how long to wait for the truth, where this is a guess at it."""
+    counters = settlement.counters or NO_COUNTERS
+    arguments: list[bytes | str | int] = [
+        7 + len(counters.keys),
+        pending_key, redis_keys.SPEND_STREAM, settlement.cache_key or redis_keys.SPEND_STREAM,
+        redis_keys.COUNTERS_WHOLE, redis_keys.UNCOUNTED,
+        redis_keys.abandoned(settlement.request_id), redis_keys.booked(settlement.request_id), *counters.keys,
+        settlement.request_id, settlement.record, "1" if settlement.admitted else "0", settlement.epoch,
+        settlement.keep_seconds, settlement.answer, abandoned_seconds,
+    ]  # fmt: skip
+    for counter, amount in zip(counters.all, settlement.amounts, strict=True):
+        bucket = settlement.started_at_ms // counter.bucket_ms if counter.bucket_ms else ""
+        arguments += (amount, bucket, counter.expires_at_s)
+    return arguments
+
+
+def _admitted(reply: list[Any]) -> Admitted:
+    _, nusd, tokens, epoch, options, caps, states = reply
+    return Admitted(
+        options=tuple([option - 1 for option in options]),
+        caps=tuple(caps),
+        nusd=int(nusd),
+        tokens=int(tokens),
+        epoch=epoch.decode(),
+        states=tuple([(int(states[at]), int(states[at + 1])) for at in range(0, len(states), 2)]),
+    )
+
+
+def _refused(reply: list[Any], counters: Counters) -> Refused:
+    _, budget, why, spent, reserved, needed, last_bucket = reply
+    bucket_ms = counters.all[budget - 1].bucket_ms
+    return Refused(
+        counter=budget - 1,
+        why="tier" if why == b"tier" else "limit",
+        spent=int(spent),
+        reserved=int(reserved),
+        needed=int(needed),
+        # A part leaves the window when the last of it is a whole window old.
+        retry_at_ms=(int(last_bucket) + MAX_BUCKETS + 1) * bucket_ms if last_bucket else None,
+    )
+
+
+def _ignored(reply: asyncio.Future[Any]) -> None:
+    if not reply.cancelled():
+        reply.exception()  # asked for, or asyncio would complain of it

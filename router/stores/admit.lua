@@ -11,7 +11,7 @@
 --         downgrade_rank, expires_at_s (0 by itself), bucket_ms (0 not rolling), mask of its options ('' all)
 --
 -- Returns {'hit', entry}
---       | {'admitted', nusd, tokens, epoch, {options}, {caps}, {spent, reserved of each watched counter}}
+--       | {'admitted', nusd, tokens, epoch, {options}, {caps}, {spent, reserved of each watched counter}, held amounts}
 --       | {'refused', budget, 'limit' or 'tier', spent, reserved, needed, last bucket that must go or ''}
 --       | {'rebuilding'}; options and budgets count from 1.
 -- A pending entry is "<held amounts, spaced>\n<first option>\n<nusd> <tokens>\n<counters described>\n<record>".
@@ -226,6 +226,7 @@ for b = 1, budgets do
     states[#states + 1] = whole(reserved[b] + amount)
   end
 end
+local amounts = table.concat(held, ' ')
 redis.call('HSET', KEYS[3], id,
-  table.concat(held, ' ') .. '\n' .. chosen[1] .. '\n' .. whole(nusd) .. ' ' .. whole(tokens) .. '\n' .. ARGV[10] .. '\n' .. record)
-return {'admitted', whole(nusd), whole(tokens), epoch, chosen, caps, states}
+  amounts .. '\n' .. chosen[1] .. '\n' .. whole(nusd) .. ' ' .. whole(tokens) .. '\n' .. ARGV[10] .. '\n' .. record)
+return {'admitted', whole(nusd), whole(tokens), epoch, chosen, caps, states, amounts}

@@ -11,6 +11,7 @@ from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
+from classifiers.records import record
 from policies.periods import MAX_BUCKETS
 from router.errors import StoreUnavailable
 from router.stores import redis_keys
@@ -29,8 +30,9 @@ def _sha(script: bytes) -> str:
     return hashlib.sha1(script, usedforsecurity=False).hexdigest()
 
 
-ADMIT, REDUCE, SETTLE = SCRIPTS = _script("admit.lua"), _script("reduce.lua"), _script("settle.lua")
-_ADMIT_SHA, _REDUCE_SHA, _SETTLE_SHA = _sha(ADMIT), _sha(REDUCE), _sha(SETTLE)
+SCRIPTS = tuple(_script(f"{name}.lua") for name in ("admit", "reduce", "rehold", "settle"))
+ADMIT, REDUCE, REHOLD, SETTLE = SCRIPTS
+_ADMIT_SHA, _REDUCE_SHA, _REHOLD_SHA, _SETTLE_SHA = map(_sha, SCRIPTS)
 
 LEASE_SECONDS = 10
 _RENEW_SECONDS = 2.5
@@ -46,6 +48,25 @@ MAX_UNSETTLED = 100_000
 the janitor books at its full amount."""
 
 
+@record()
+class _Held:
+    """What a request under way holds, by the answer that admitted it."""
+
+    bid: Bid
+    reply: list[Any]
+
+    def amounts(self) -> list[bytes]:
+        amounts: bytes = self.reply[7]
+        return amounts.split()
+
+    def entry(self) -> bytes:
+        """As admit.lua wrote it."""
+        _, nusd, tokens, _, options, _, _, amounts = self.reply
+        return b"%b\n%d\n%b %b\n%b\n%b" % (
+            amounts, options[0], nusd, tokens, self.bid.counters.described, self.bid.record,
+        )  # fmt: skip
+
+
 class RedisAdmissionStore:
     """Holds a lease under `worker_id` while open; pending requests of a lapsed lease are abandoned."""
 
@@ -55,7 +76,8 @@ class RedisAdmissionStore:
         self._pending_key = redis_keys.pending(worker_id)
         self._unsettled: deque[Settlement] = deque()
         self._recent: deque[tuple[float, Settlement]] = deque()
-        self._connected_times = connection.connected_times
+        self._held: dict[str, _Held] = {}
+        connection.on_connected = self._resume
         self._clock_offset_s = 0.0
         self._in_flight = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -102,6 +124,7 @@ class RedisAdmissionStore:
         )  # fmt: skip
         verdict = reply[0]
         if verdict == b"admitted":
+            self._held[bid.request_id] = _Held(bid, reply)
             return _admitted(reply)
         if verdict == b"hit":
             return CacheHit(reply[1])
@@ -120,6 +143,7 @@ class RedisAdmissionStore:
         reply.add_done_callback(_ignored)
 
     def settle(self, settlement: Settlement) -> None:
+        self._held.pop(settlement.request_id, None)
         try:
             reply = self._connection.execute("EVALSHA", _SETTLE_SHA, *settle_arguments(settlement, self._pending_key))
         except StoreUnavailable:
@@ -170,13 +194,22 @@ class RedisAdmissionStore:
         while True:
             await asyncio.sleep(_RETRY_SECONDS)
             if self._connection.ready:
-                if self._connection.connected_times != self._connected_times:
-                    self._connected_times = self._connection.connected_times
-                    recent, self._recent = self._recent, deque()
-                    self._unsettled.extend(settlement for _, settlement in recent)
                 waiting, self._unsettled = self._unsettled, deque()
                 for settlement in waiting:
                     self.settle(settlement)
+
+    def _resume(self) -> None:
+        """On a new connection, maybe to another Redis: what is held is held there, too, and what ended is settled."""
+        for request_id, held in self._held.items():
+            counters = held.bid.counters
+            self._connection.execute(
+                "EVALSHA", _REHOLD_SHA, 2 + len(counters.keys),
+                self._pending_key, redis_keys.abandoned(request_id), *counters.keys,
+                request_id, held.entry(), *held.amounts(),
+            ).add_done_callback(_ignored)  # fmt: skip
+        recent, self._recent = self._recent, deque()
+        for _, settlement in recent:
+            self.settle(settlement)
 
     async def _keep_lease(self) -> None:
         while True:
@@ -213,7 +246,7 @@ def settle_arguments(settlement: Settlement, pending_key: str, abandoned_seconds
 
 
 def _admitted(reply: list[Any]) -> Admitted:
-    _, nusd, tokens, epoch, options, caps, states = reply
+    _, nusd, tokens, epoch, options, caps, states, _ = reply
     return Admitted(
         options=tuple([option - 1 for option in options]),
         caps=tuple(caps),

@@ -28,7 +28,7 @@ UsageOf = Callable[[Budget, Period], Used]
 ABANDONED_SECONDS = 7 * 86_400
 """For how long the truth of a request that was booked at its reservation may still arrive."""
 
-# KEYS: a counter. ARGV: when it expires (0: by itself), '1' to lower it, too; then bucket ('' none) and amount, in pairs.
+# KEYS: a counter. ARGV: when it expires (0: by itself), '1' to lower it, too; then pairs of bucket ('': none), amount.
 _SET = """
 local lowers, spent = ARGV[2] == '1', 0
 for at = 3, #ARGV, 2 do
@@ -168,8 +168,8 @@ class RedisBudgets:
         by_user: dict[str | None, list[tuple[int, int]]] = {} if budget.is_of_every_user else {None: []}
         for (user, bucket), amount in used.items():
             by_user.setdefault(user if budget.is_of_every_user else None, []).append((bucket, amount))
-        for user, amounts in by_user.items():
-            counter = counter_of(budget, period, user)
+        for owner, amounts in by_user.items():
+            counter = counter_of(budget, period, owner)
             pairs: list[Any] = []
             for bucket, amount in amounts:
                 pairs += [bucket if counter.bucket_ms else "", amount]
@@ -210,9 +210,9 @@ class Janitor:
         pending_key = redis_keys.pending(worker_id)
         entries = cast(dict[bytes, bytes], self._redis.hgetall(pending_key))
         for request_id, entry in entries.items():
-            count, *arguments = settle_arguments(abandoned(request_id.decode(), entry), pending_key, ABANDONED_SECONDS)
-            keys_count = int(count)
-            self._settle(keys=arguments[:keys_count], args=arguments[keys_count:])
+            guess = abandoned(request_id.decode(), entry)
+            count, *arguments = cast(list[Any], settle_arguments(guess, pending_key, ABANDONED_SECONDS))
+            self._settle(keys=arguments[:count], args=arguments[count:])
         if entries:
             logger.warning("worker %s died; booked %d requests at their reservation", worker_id, len(entries))
         return len(entries)

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import ssl
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Self, cast
 
 import hiredis
@@ -42,7 +43,8 @@ class RedisConnection(asyncio.Protocol):
         self._outgoing: list[bytes] = []
         self._ready = False
         self._closed = False
-        self.connected_times = 0
+        self.on_connected: Callable[[], None] | None = None
+        """Called with each connection that is made anew, before anything else is sent on it."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._watch: asyncio.TimerHandle | None = None
         self._watch_due_s = 0.0
@@ -152,7 +154,8 @@ class RedisConnection(asyncio.Protocol):
                 raise
             raise StoreUnavailable(f"Redis cannot be reached: {str(error) or 'no answer in time'}") from error
         self._ready = True
-        self.connected_times += 1
+        if self.on_connected is not None:
+            self.on_connected()
 
     async def _greet(self) -> None:
         options = self._options

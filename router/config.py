@@ -19,6 +19,7 @@ from router.yaml_file import UnreadableFile, problems, read_yaml
 
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+EnvironmentName = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Score = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -79,6 +80,29 @@ class RetryConfig(_Section):
 class BreakerConfig(_Section):
     failures: int = Field(default=5, ge=1)
     open_seconds: Seconds = 15
+
+
+class WebhookConfig(_Section):
+    """Where alerts are posted. Its URL and its secret are credentials, so the environment holds them."""
+
+    url_env: EnvironmentName
+    secret_env: EnvironmentName | None = None
+    format: Literal["json", "slack"] = "json"
+    timeout_seconds: float = Field(default=5, gt=0, le=60)
+
+    def missing(self, environ: Mapping[str, str]) -> str | None:
+        """What keeps it from being used, or None. A secret that is not set must not make alerts go out unsigned."""
+        if not environ.get(self.url_env):
+            return f"{self.url_env} is not set"
+        if not environ[self.url_env].startswith(("https://", "http://")):
+            return f"{self.url_env} must hold a URL that begins with https:// or http://"
+        if self.secret_env and not environ.get(self.secret_env):
+            return f"{self.secret_env} is not set"
+        return None
+
+
+class AlertsConfig(_Section):
+    webhooks: tuple[WebhookConfig, ...] = Field(default=(), max_length=16)
 
 
 class TimeoutConfig(_Section):
@@ -158,6 +182,7 @@ class Config(_Section):
     cache: CacheConfig = CacheConfig()
     retries: RetryConfig = RetryConfig()
     breaker: BreakerConfig = BreakerConfig()
+    alerts: AlertsConfig = AlertsConfig()
     prices: Path = Path("prices.yaml")
     baseline: str = "gpt-4"
     simulate: Literal["auto", "always", "never"] = "auto"

@@ -81,9 +81,7 @@ WINDOWS = ["hour", "day", "week", "month", "quarter", "year", "lifetime", "rolli
 AMOUNTS = st.integers(min_value=0, max_value=9 * 10**15)
 
 
-@given(
-    st.sampled_from(WINDOWS), AMOUNTS, AMOUNTS, AMOUNTS, st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1))
-)
+@given(st.sampled_from(WINDOWS), AMOUNTS, AMOUNTS, AMOUNTS, st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1)))
 def test_a_date_lies_between_now_and_the_windows_end(
     window: str, limit: int, spent: int, recent: int, naive: datetime
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from fractions import Fraction
 
-from policies.budget import EVERY_USER, Budget, Unit
+from policies.budget import Budget, Unit
 from policies.money import format_usd, parse_amount, parse_usd
 
 
@@ -41,11 +41,6 @@ def format_share(share: Fraction) -> str:
     """As a percentage: "80%", "66.6%"."""
     percent = Decimal(share.numerator * 100) / share.denominator
     return f"{percent.normalize():f}%"
-
-
-def is_of_every_user(budget: Budget) -> bool:
-    """Whether it has a counter for each end user of a team."""
-    return budget.subject_kind == "user" and budget.subject_id.partition("/")[2] == EVERY_USER
 
 
 def budget_name(budget: Budget) -> str:

@@ -10,10 +10,23 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from classifiers.base import DEFAULT_CLASSIFIER, Tier
+from policies.budget import (
+    ORGANIZATION,
+    SUBJECT_KINDS,
+    UNITS,
+    Action,
+    Budget,
+    SubjectKind,
+    Unit,
+    WhenUnavailable,
+    budget_id,
+)
+from policies.budget_terms import parse_limit, parse_share
 from policies.catalog import Capability
+from policies.money import parse_usd
 from router.errors import ConfigError, InvalidRequest
 from router.yaml_file import UnreadableFile, problems, read_yaml
 
@@ -21,6 +34,21 @@ Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 EnvironmentName = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Score = Annotated[float, Field(ge=0, le=1)]
+
+
+def _dollars(value: Any) -> Any:
+    parse_usd(value)
+    return value
+
+
+def _share(value: Any) -> Any:
+    parse_share(value)
+    return value
+
+
+# Both stay as they were written: what they mean is asked of the section that holds them.
+Dollars = Annotated[str | int, BeforeValidator(_dollars)]
+Share = Annotated[str | float, BeforeValidator(_share)]
 
 
 class _Section(BaseModel):
@@ -105,6 +133,96 @@ class AlertsConfig(_Section):
     webhooks: tuple[WebhookConfig, ...] = Field(default=(), max_length=16)
 
 
+class DeclaredBudget(_Section):
+    """A budget that the configuration holds: whose it is, one limit, and the terms of `policies.budget.Budget`."""
+
+    organization: Literal[True] | None = None
+    team: str | None = None
+    project: str | None = None
+    key: str | None = None
+    user: str | None = None
+    tag: str | None = None
+    limit_usd: Dollars | None = None
+    limit_tokens: int | None = Field(default=None, ge=0, strict=True)
+    limit_requests: int | None = Field(default=None, ge=0, strict=True)
+    limit_parallel: int | None = Field(default=None, ge=0, strict=True)
+    window: str | None = None
+    timezone: str = "UTC"
+    model: str | None = None
+    tier: Tier | None = None
+    action: Action = "cache_only"
+    downgrade_from: Share | None = None
+    downgrade_to: Tier = "simple"
+    alert_at: tuple[Share, ...] = ("80%", "100%")
+    paced: bool = False
+    when_unavailable: WhenUnavailable | None = None
+
+    @property
+    def subject(self) -> tuple[SubjectKind, str]:
+        kind = self._only("", SUBJECT_KINDS)
+        return kind, ORGANIZATION if kind == "organization" else getattr(self, kind)
+
+    def budget(self) -> Budget:
+        """Raises ValueError where it holds what no budget can."""
+        kind, subject_id = self.subject
+        unit: Unit = self._only("limit_", UNITS)
+        window = self.window or ("now" if unit == "parallel" else "month")
+        return Budget(
+            id=budget_id(kind, subject_id, unit=unit, window=window, model=self.model, tier=self.tier),
+            subject_kind=kind,
+            subject_id=subject_id,
+            limit=parse_limit(getattr(self, f"limit_{unit}"), unit),
+            unit=unit,
+            window=window,
+            timezone=self.timezone,
+            model=self.model,
+            tier=self.tier,
+            action=self.action,
+            downgrade_from=None if self.downgrade_from is None else parse_share(self.downgrade_from),
+            downgrade_to=self.downgrade_to,
+            alert_shares=tuple(map(parse_share, self.alert_at)),
+            paced=self.paced,
+            when_unavailable=self.when_unavailable,
+            source="config",
+        )
+
+    def _only(self, prefix: str, names: Iterable[Any]) -> Any:
+        """The one of `names` that is given. Raises ValueError."""
+        keys = {name: f"{prefix}{name}" for name in names}
+        given = [name for name, key in keys.items() if getattr(self, key) is not None]
+        if len(given) != 1:
+            found = " and ".join(keys[name] for name in given) or "none"
+            raise ValueError(f"exactly one of {', '.join(keys.values())} must be given; found {found}")
+        return given[0]
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        self.budget()
+        return self
+
+
+class BudgetsConfig(_Section):
+    when_unavailable: WhenUnavailable = "refuse"
+    local_allowance_usd: Dollars = "1.00"
+    declared: tuple[DeclaredBudget, ...] = ()
+
+    @property
+    def local_allowance_nusd(self) -> int:
+        """What one process may spend on its own on each budget while Redis is away."""
+        return parse_usd(self.local_allowance_usd)
+
+    def declared_budgets(self) -> tuple[Budget, ...]:
+        return tuple(declared.budget() for declared in self.declared)
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        ids = [budget.id for budget in self.declared_budgets()]
+        repeated = sorted({id_ for id_ in ids if ids.count(id_) > 1})
+        if repeated:
+            raise ValueError(f"declared holds {', '.join(map(repr, repeated))} more than once")
+        return self
+
+
 class TimeoutConfig(_Section):
     connect_seconds: Seconds = 3
     first_token_seconds: Seconds = 60
@@ -183,6 +301,7 @@ class Config(_Section):
     retries: RetryConfig = RetryConfig()
     breaker: BreakerConfig = BreakerConfig()
     alerts: AlertsConfig = AlertsConfig()
+    budgets: BudgetsConfig = BudgetsConfig()
     prices: Path = Path("prices.yaml")
     baseline: str = "gpt-4"
     simulate: Literal["auto", "always", "never"] = "auto"
@@ -206,6 +325,25 @@ class Config(_Section):
                     f"configured are {', '.join(map(repr, sorted(names)))}"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _budgets_of_deployments(self) -> Self:
+        for at, declared in enumerate(self.budgets.declared):
+            if declared.model is not None and declared.model not in self.deployment_names:
+                raise ValueError(f"budgets.declared.{at}.model: {self._no_deployment(declared.model)}")
+        return self
+
+    @property
+    def deployment_names(self) -> tuple[str, ...]:
+        return tuple(sorted(deployment.name for deployment in self.deployments))
+
+    def _no_deployment(self, name: str) -> str:
+        return f"there is no deployment {name!r}; configured are {', '.join(map(repr, self.deployment_names))}"
+
+    def check_deployment(self, name: str | None) -> None:
+        """Raises InvalidRequest where a budget would count what no deployment answers."""
+        if name is not None and name not in self.deployment_names:
+            raise InvalidRequest(self._no_deployment(name), param="model")
 
     def check_model_names(self, names: Iterable[str]) -> None:
         """Raises InvalidRequest where a key would be limited to a model that nobody can ask for."""

@@ -13,7 +13,6 @@ from policies.budget_terms import (
     amount_in_unit,
     budget_name,
     format_share,
-    is_of_every_user,
     parse_limit,
     parse_share,
 )
@@ -81,8 +80,3 @@ def test_a_budget_is_named_by_what_sets_it_apart() -> None:
 def test_amounts_are_written_in_their_unit() -> None:
     assert amount_in_unit(budget("team", "support", 1), 1_500_000_000) == "1.50"
     assert amount_in_unit(budget("team", "support", 1, unit="tokens"), 1_500) == "1500"
-
-
-@pytest.mark.parametrize(("subject", "every"), [("support/*", True), ("support/ann", False), ("support/*/b", False)])
-def test_a_budget_of_every_user_is_told_from_one_users(subject: str, every: bool) -> None:
-    assert is_of_every_user(budget("user", subject, 1)) is every

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
+from policies.budget import Budget
 from router.config import Config, DeploymentConfig, default_config_path, load_config
 from router.errors import ConfigError, InvalidRequest
 
@@ -237,3 +239,101 @@ def test_what_keeps_a_deployment_from_being_used(
     settings: dict[str, str], environ: dict[str, str], missing: str | None
 ) -> None:
     assert remote(**settings).missing(environ) == missing
+
+
+# budgets
+
+
+def declared(line: str, rest: str = "") -> str:
+    return LEAST + f"budgets:\n  declared:\n    - {{{line}}}\n{rest}"
+
+
+def test_a_budget_is_declared(path: Path) -> None:
+    line = (
+        "team: support, limit_usd: '500.5', window: week, timezone: Asia/Shanghai, action: downgrade, "
+        "downgrade_from: 80%, downgrade_to: moderate, alert_at: [0.5, 90%], paced: true, when_unavailable: serve"
+    )
+    (budget,) = loaded(path, declared(line)).budgets.declared_budgets()
+    assert budget == Budget(
+        id="team:support:week",
+        subject_kind="team",
+        subject_id="support",
+        limit=500_500_000_000,
+        window="week",
+        timezone="Asia/Shanghai",
+        action="downgrade",
+        downgrade_from=Fraction(4, 5),
+        downgrade_to="moderate",
+        alert_shares=(Fraction(1, 2), Fraction(9, 10)),
+        paced=True,
+        when_unavailable="serve",
+        source="config",
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "id_", "limit"),
+    [
+        ("organization: true, limit_usd: 10000", "organization:default:month", 10_000 * 10**9),
+        ("project: chat, limit_tokens: 1000, model: small", "project:chat:month:tokens:model=small", 1_000),
+        ("key: key_1, limit_requests: 60, window: minute", "key:key_1:minute:requests", 60),
+        ("user: support/*, limit_parallel: 4", "user:support/*:now:parallel", 4),
+        ("tag: batch, limit_usd: '0', window: 'rolling:7d', tier: complex", "tag:batch:rolling-7d:tier=complex", 0),
+    ],
+)
+def test_whatever_can_be_limited_can_be_declared(path: Path, line: str, id_: str, limit: int) -> None:
+    (budget,) = loaded(path, declared(line)).budgets.declared_budgets()
+    assert (budget.id, budget.limit) == (id_, limit)
+
+
+@pytest.mark.parametrize(
+    ("line", "parts"),
+    [
+        ("limit_usd: 5", ["budgets.declared.0: exactly one of organization, team, ", "found none"]),
+        ("team: a, tag: b, limit_usd: 5", ["budgets.declared.0: exactly one of ", "found team and tag"]),
+        ("team: a", ["budgets.declared.0: exactly one of limit_usd, ", "found none"]),
+        ("team: a, limit_usd: 5, limit_tokens: 5", ["found limit_usd and limit_tokens"]),
+        ("team: a, limit_usd: 0.5", ["budgets.declared.0.limit_usd: write 0.5 as a string or an integer: a float"]),
+        ("team: a, limit_usd: much", ["budgets.declared.0.limit_usd: 'much' is not an amount"]),
+        ("team: a, limit_tokens: 1.5", ["budgets.declared.0.limit_tokens: ", "valid integer", "found 1.5"]),
+        ("team: a, limit_usd: 5, window: fortnight", ["budgets.declared.0: window is 'fortnight'; allowed are hour, "]),
+        ("team: a, limit_usd: 5, window: minute", ["budgets.declared.0: a rate limit counts tokens or requests"]),
+        ("team: a, limit_usd: 5, timezone: Mars", ["budgets.declared.0: 'Mars' is no time zone"]),
+        ("team: a, limit_usd: 5, action: pray", ["budgets.declared.0.action: ", "'warn'", "found 'pray'"]),
+        ("team: a, limit_usd: 5, downgrade_from: half", ["declared.0.downgrade_from: 'half' is not a share"]),
+        ("team: a, limit_usd: 5, downgrade_from: 120%", ["declared.0: downgrade_from is 1.2; it must lie in 0..1"]),
+        ("team: a, limit_usd: 5, alert_at: [80%, 0%]", ["declared.0: an alert's share is 0; it must lie above 0"]),
+        ("team: a, limit_usd: 5, model: big", ["budgets.declared.0.model: there is no deployment 'big'", "'small'"]),
+        ("user: ann, limit_usd: 5", ["budgets.declared.0: a user's budget names '<team>/<user>'"]),
+        ("organization: false, limit_usd: 5", ["budgets.declared.0.organization: ", "True", "found False"]),
+        ("team: a, limit: 5", ["budgets.declared.0.limit: is not a known key"]),
+    ],
+)
+def test_what_cannot_be_declared_is_named(path: Path, line: str, parts: list[str]) -> None:
+    message = refused(path, declared(line))
+    assert [part for part in parts if part not in message] == [], message
+
+
+def test_a_budget_is_declared_once(path: Path) -> None:
+    text = declared("team: a, limit_usd: 5", "    - {team: a, limit_usd: 6, action: warn}\n")
+    assert "budgets: declared holds 'team:a:month' more than once" in refused(path, text)
+
+
+@pytest.mark.parametrize(
+    ("written", "nusd"), [('"0"', 0), ("2", 2 * 10**9), ('"0.000000001"', 1), ('"$1,500"', 1_500 * 10**9)]
+)
+def test_the_local_allowance_is_exact(path: Path, written: str, nusd: int) -> None:
+    assert loaded(path, LEAST + f"budgets: {{local_allowance_usd: {written}}}\n").budgets.local_allowance_nusd == nusd
+
+
+@pytest.mark.parametrize("written", ["0.5", "-1", "true", "[1]", "'0.0000000001'"])
+def test_what_is_no_allowance_is_named(path: Path, written: str) -> None:
+    assert "budgets.local_allowance_usd: " in refused(path, LEAST + f"budgets: {{local_allowance_usd: {written}}}\n")
+
+
+def test_only_what_a_deployment_answers_can_be_counted_by_model(path: Path) -> None:
+    config = loaded(path, LEAST)
+    config.check_deployment("small")
+    config.check_deployment(None)
+    with pytest.raises(InvalidRequest, match="there is no deployment 'auto'; configured are 'small'"):
+        config.check_deployment("auto")

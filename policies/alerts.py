@@ -63,7 +63,7 @@ def alert_text(alert: Alert) -> str:
     )
     if alert.also_passed:
         text += f", passing the alert{_plural(alert.also_passed)} at {_percentages(alert.also_passed)} as well"
-    if alert.runs_out_at is not None:
+    if alert.runs_out_at is not None and alert.runs_out_at > alert.at:
         text += f"; at this rate it runs out on {alert.runs_out_at:%Y-%m-%d}"
     return text
 

@@ -152,7 +152,43 @@ class LedgerRefused(ValueError):
     """The store will never take this batch, however often it is offered."""
 
 
-class Directory(Protocol):
+@dataclass(frozen=True, slots=True)
+class AlertClaim:
+    """The right, and the duty, to tell people that a share of a budget was reached in a window.
+
+    `event` is the JSON text of what to tell, so that another process can tell it.
+    """
+
+    budget_id: str
+    window_label: str
+    share: str
+    end_user: str
+    event: str
+
+
+class AlertBook(Protocol):
+    """Who has told people what. Raises StoreUnavailable."""
+
+    def claim_alert(self, budget_id: str, window_label: str, share: str, end_user: str = "", event: str = "") -> bool:
+        """True for the first who asks in this window, whatever process that is: it tells people.
+
+        Without an `event` there is nothing to confirm or to take over.
+        """
+        ...
+
+    def confirm_alert(self, claim: AlertClaim) -> None:
+        """People were told, or nobody could be reached however often it was tried: nobody takes the claim over."""
+        ...
+
+    def take_over_alerts(self, claimed_before_ms: int, limit: int = 100) -> tuple[AlertClaim, ...]:
+        """Claims made before then and never confirmed, oldest first, now the caller's as if made just now.
+
+        Of several who ask, each claim goes to one.
+        """
+        ...
+
+
+class Directory(AlertBook, Protocol):
     """Teams, projects, keys and budgets. Methods raise DirectoryError and StoreUnavailable.
 
     Every change is recorded with its actor, in the same transaction.
@@ -185,10 +221,6 @@ class Directory(Protocol):
 
     def list_budgets(self, team_id: str | None = None) -> tuple[Budget, ...]:
         """Every budget, or those of one team, its projects, keys and users."""
-        ...
-
-    def claim_alert(self, budget_id: str, window_label: str, share: str, end_user: str = "") -> bool:
-        """True for the first who asks in this window, whatever process that is: it tells people."""
         ...
 
     def audit(

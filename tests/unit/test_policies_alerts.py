@@ -101,6 +101,7 @@ def test_the_sentence_says_who_used_how_much_of_what() -> None:
     assert text(used) == "team support has used 80 % of its 500.00 USD for 2026-11 (402.13 USD)"
     ends = datetime(2026, 11, 27, 15, tzinfo=UTC)
     assert text(used, runs_out_at=ends).endswith("(402.13 USD); at this rate it runs out on 2026-11-27")
+    assert text(used, runs_out_at=NOW) == text(used)
 
 
 def test_what_was_passed_at_once_is_said_in_the_same_breath() -> None:

@@ -12,6 +12,8 @@ from classifiers.base import Tier
 
 Capability = Literal["tools", "images", "json_schema"]
 TOKENS_PER_UNIT = 1_000_000
+IMAGE_TOKENS = 16_384
+"""The most that one image comes to where nothing is known of a model: Qwen2-VL's, by its own default (`max_pixels`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,8 @@ class Deployment:
     """A model that requests can be sent to.
 
     `tier` is the hardest tier of complexity it serves well. `model` is the name that goes on the
-    wire. `tokenizer` names a tiktoken encoding, or is None where only an estimate exists.
+    wire. `tokenizer` names a tiktoken encoding, or is None where only an estimate exists. `image_tokens`
+    is the most that one image comes to.
     """
 
     name: str
@@ -75,3 +78,4 @@ class Deployment:
     prices: PriceSchedule
     tokenizer: str | None = None
     simulated: bool = False
+    image_tokens: int = IMAGE_TOKENS

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import field, replace
 from datetime import date
 from functools import cache
 from typing import Any
@@ -21,11 +22,15 @@ from router.openai.requests import ChatRequest
 from router.openai.responses import AnswerFacts
 from router.pipeline.cached import CachedAnswer
 from router.pipeline.dispatch import Attempt
+from router.pipeline.reply import Headers
 from router.stores.admission import Option
 from router.stores.base import Principal
 from router.tokenizers import TokenCounter
 
 NOTHING_FORGONE = Counterfactual(input_tokens=0, output_tokens=0, cost_nusd=0, basis="no answer")
+
+
+NO_CAPS: Mapping[str, int] = {}
 
 
 @record()
@@ -47,6 +52,12 @@ class Accepted:
     day: date
     quality: tuple[float, float] | None = None
     """The alias's quality target and the threshold that keeps it."""
+    shadow_price: float = 0.0
+    """Of the paced budgets: how much of the way to certainty the bar for larger models was raised."""
+    caps: Mapping[str, int] = field(default_factory=dict)
+    """How long the answers of deployments may be, in tokens, where budgets pay for less than the longest."""
+    rate_limits: Headers = ()
+    """What is left of them, as headers."""
     end_user: str = ""
     """The request's `user`, where the key is trusted to name one."""
     tags: tuple[str, ...] = ()
@@ -250,6 +261,10 @@ def _detail(accepted: Accepted, outcome: Outcome) -> dict[str, Any]:
         detail["signals"] = accepted.classification.signals
     if accepted.quality is not None:
         detail["quality_target"], detail["threshold"] = accepted.quality
+    if accepted.shadow_price:
+        detail["shadow_price"] = accepted.shadow_price
+    if accepted.caps:
+        detail["max_tokens"] = dict(accepted.caps)
     if len(outcome.attempts) > 1 or outcome.status == "error":
         detail["attempts"] = [attempt.to_json() for attempt in outcome.attempts]
     return detail

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from fractions import Fraction
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.catalog import Price
-from policies.pricing import cost_nusd
+from policies.pricing import cost_nusd, most_input_cost_nusd
 from policies.usage import NO_USAGE, TokenUsage
 
 DAY = date(2024, 1, 1)
@@ -72,6 +73,15 @@ def test_a_dearer_price_never_costs_less(usage: TokenUsage, price: Price, more_i
 @given(usages(), prices())
 def test_a_cache_of_the_provider_never_makes_it_dearer(usage: TokenUsage, price: Price) -> None:
     assert cost_nusd(usage, price) <= cost_nusd(TokenUsage(usage.input_tokens, usage.output_tokens), price)
+
+
+@given(usages(), prices(), st.none() | RATES)
+def test_no_share_of_cached_input_costs_more_than_the_most(usage: TokenUsage, price: Price, cached: int | None) -> None:
+    price = replace(price, cached_input_nusd_per_mtok=cached)  # which may be dearer, in a price list with a mistake
+    most = most_input_cost_nusd(usage.input_tokens, price)
+    assert cost_nusd(replace(usage, output_tokens=0, reasoning_tokens=0), price) <= most
+    fresh, all_cached = TokenUsage(usage.input_tokens, 0), TokenUsage(usage.input_tokens, 0, usage.input_tokens)
+    assert most in (cost_nusd(fresh, price), cost_nusd(all_cached, price))
 
 
 @given(st.lists(usages(), min_size=1, max_size=20), prices())

@@ -12,7 +12,17 @@ from policies.catalog import Capability, Deployment, Price
 from policies.pricing import cost_of_tokens_nusd
 
 Reason = Literal[
-    "pinned", "simple", "moderate", "complex", "escalated", "degraded", "budget", "fallback", "cache", "refused"
+    "pinned",
+    "simple",
+    "moderate",
+    "complex",
+    "escalated",
+    "degraded",
+    "paced",
+    "budget",
+    "fallback",
+    "cache",
+    "refused",
 ]
 REASONS: dict[Reason, str] = {
     "pinned": "the application named this deployment",
@@ -21,6 +31,7 @@ REASONS: dict[Reason, str] = {
     "complex": "the cheapest deployment good enough for a complex request",
     "escalated": "deployments of the required tier did not fit (context, capabilities, rights), so a stronger one",
     "degraded": "no deployment of the required tier was available, so the strongest below it",
+    "paced": "a budget is spent ahead of its pace, so the bar for larger models was higher than the request",
     "budget": "the budgets could not carry the first choice, so a cheaper one",
     "fallback": "the first choice failed, so the next one",
     "cache": "answered from the response cache",
@@ -29,6 +40,9 @@ REASONS: dict[Reason, str] = {
 
 EXPECTED_OUTPUT_TOKENS = 300
 """Stands for an answer's length in comparing prices where the classifier estimates none, as for a pinned request."""
+
+MAX_OPTIONS = 16
+"""How many deployments budgets may choose from: they cost time to look at, each in every budget."""
 
 _RANK: dict[Tier, int] = {tier: rank for rank, tier in enumerate(TIERS)}
 
@@ -65,21 +79,20 @@ class Choice:
 
 @record()
 class RouteDecision:
-    """`chain` is tried in order; `passed_over` says of each other candidate why not.
+    """`options` are the deployments that fit, best first; the first `most` that budgets carry are tried in order.
 
-    `thrifty` is the cheapest that fits, where it is not in the chain: for budgets that can carry
-    nothing of it.
+    `passed_over` says of each other candidate why not.
     """
 
-    chain: tuple[Choice, ...]
+    options: tuple[Choice, ...]
+    most: int
     reason: Reason
     passed_over: tuple[tuple[str, str], ...]
-    thrifty: Choice | None = None
 
     @property
-    def options(self) -> tuple[Choice, ...]:
-        """All that budgets may choose from."""
-        return self.chain if self.thrifty is None else (*self.chain, self.thrifty)
+    def chain(self) -> tuple[Choice, ...]:
+        """What is tried where no budget stands in the way."""
+        return self.options[: self.most]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +118,23 @@ def decide(facts: RoutingFacts) -> RouteDecision | NoRoute:
     # With every circuit open, trying one anyway is better than refusing unheard.
     available = [deployment for deployment in fitting if deployment.name not in facts.unavailable] or fitting
     ranked = sorted([_choice(deployment, facts) for deployment in available], key=lambda choice: _order(choice, facts))
-    chain = tuple(ranked[: facts.max_fallbacks + 1])
-    cheapest = min(ranked, key=lambda choice: choice.expected_cost_nusd)
-    chosen = {choice.deployment.name for choice in chain}
+    most = facts.max_fallbacks + 1
+    options = _among_the_first(ranked, max(most, MAX_OPTIONS))
+    chosen = {choice.deployment.name for choice in options[:most]}
     for deployment in fitting:
         if deployment.name not in chosen:
             why = "circuit open" if deployment.name in facts.unavailable else "others come first"
             passed_over.append((deployment.name, why))
-    thrifty = None if cheapest.deployment.name in chosen else cheapest
-    return RouteDecision(chain, _reason(chain[0].deployment, facts), tuple(passed_over), thrifty)
+    return RouteDecision(options, most, _reason(options[0].deployment, facts), tuple(passed_over))
+
+
+def _among_the_first(ranked: list[Choice], count: int) -> tuple[Choice, ...]:
+    """The first `count`, and the cheapest of all among them: for budgets that can carry nothing else."""
+    if len(ranked) <= count:
+        return tuple(ranked)
+    first = ranked[:count]
+    cheapest = min(ranked, key=lambda choice: choice.expected_cost_nusd)
+    return tuple(first if cheapest in first else [*first[:-1], cheapest])
 
 
 def pin(deployment: Deployment, facts: RoutingFacts) -> RouteDecision | NoRoute:
@@ -121,17 +142,21 @@ def pin(deployment: Deployment, facts: RoutingFacts) -> RouteDecision | NoRoute:
     obstacle = _obstacle(deployment, facts)
     if obstacle is not None:
         return NoRoute(_kind(facts), ((deployment.name, obstacle),))
-    return RouteDecision((_choice(deployment, facts),), "pinned", ())
+    return RouteDecision((_choice(deployment, facts),), 1, "pinned", ())
 
 
-def within_budget(decision: RouteDecision, keep: tuple[bool, ...]) -> RouteDecision:
-    """The decision less what the budgets cannot carry; `keep` answers for each of its options."""
-    kept = [choice for choice, carried in zip(decision.options, keep, strict=True) if carried]
-    chain = tuple([choice for choice in kept if choice is not decision.thrifty] or kept)
-    dropped = [choice.deployment.name for choice in decision.chain if choice not in kept]
-    passed_over = [pair for pair in decision.passed_over if pair[0] != chain[0].deployment.name]
-    reason: Reason = decision.reason if keep[0] else "budget"
-    return RouteDecision(chain, reason, (*passed_over, *[(name, "the budgets cannot carry it") for name in dropped]))
+def within_budget(decision: RouteDecision, carried: tuple[int, ...]) -> RouteDecision:
+    """The decision with a chain of those options, by their indices, that the budgets carry."""
+    chain = tuple([decision.options[index] for index in carried])
+    wanted = range(min(decision.most, len(decision.options)))
+    if carried == tuple(wanted):
+        return RouteDecision(chain, len(chain), decision.reason, decision.passed_over)
+    names = {choice.deployment.name for choice in chain}
+    dropped = [decision.options[index].deployment.name for index in range(carried[-1]) if index not in carried]
+    passed_over = [pair for pair in decision.passed_over if pair[0] not in names and pair[0] not in dropped]
+    reason: Reason = decision.reason if carried[0] == 0 else "budget"
+    not_carried = [(name, "the budgets cannot carry it") for name in dropped]
+    return RouteDecision(chain, len(chain), reason, (*passed_over, *not_carried))
 
 
 def _obstacle(deployment: Deployment, facts: RoutingFacts) -> str | None:

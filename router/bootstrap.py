@@ -33,7 +33,7 @@ from router.providers.base import Provider
 from router.providers.litellm_provider import LiteLLMEndpoint, LiteLLMProvider
 from router.providers.openai_wire import Endpoint, OpenAIWireProvider
 from router.services import AdminServices, Services
-from router.stores.redis_admission import ADMIT, SETTLE, RedisAdmissionStore
+from router.stores.redis_admission import SCRIPTS, RedisAdmissionStore
 from router.stores.redis_budgets import RedisBudgets
 from router.stores.redis_connection import RedisConnection
 from router.stores.redis_server import embedded_url
@@ -77,10 +77,12 @@ def open_admin(config_path: Path) -> AdminServices:
     return admin_services(load_config(config_path))
 
 
-def rebuild_counters(admin: AdminServices, now: datetime) -> None:
-    """Takes the budget counters from the ledger, for a Redis that is new or lost its data."""
-    budgets = admin.directory.list_budgets()
-    admin.budgets.rebuild(budgets, admin.spent_in, now)
+def rebuild_counters(admin: AdminServices, now: datetime) -> bool:
+    """Takes the budget counters from the ledger, for a Redis that is new or lost its data.
+
+    False where something was settled meanwhile: try again.
+    """
+    return admin.budgets.rebuild(admin.directory.list_budgets(), admin.used_in, now)
 
 
 @asynccontextmanager
@@ -97,12 +99,14 @@ async def open_services(
     deployments = {d.name: _deployment(d, prices, lineup.simulated) for d in lineup.active}
     admin = admin_services(config)
     connection = await RedisConnection.open(
-        redis_url(config), timeout_s=config.redis.timeout_seconds, scripts=(ADMIT, SETTLE)
+        redis_url(config), timeout_s=config.redis.timeout_seconds, scripts=SCRIPTS
     )
     admission = RedisAdmissionStore(connection, worker_id or secrets.token_hex(8))
     await admission.start()
     targets = {d.name: _target(d, deployments[d.name], config, simulated_url) for d in lineup.active}
-    services = _services(config, clock, prices, deployments, admin, admission, targets, lineup.simulated)
+    # Windows are told by the clock of Redis, alike for all workers, whatever their machines' clocks say.
+    shared_clock = Clock(lambda: clock.wall() + admission.clock_offset_s, clock.monotonic)
+    services = _services(config, shared_clock, prices, deployments, admin, admission, targets, lineup.simulated)
     try:
         yield services
     finally:

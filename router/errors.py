@@ -13,6 +13,7 @@ ParsimonyError
 │   ├── MethodNotAllowed        405 method_not_allowed
 │   ├── RequestTooSlow          408 request_too_slow
 │   ├── RequestTooLarge         413 request_too_large
+│   ├── RateLimitExceeded       429 rate_limit_exceeded
 │   └── BudgetExhausted         429 insufficient_quota
 ├── UpstreamError
 │   ├── UpstreamRejected        the provider's own 4xx, relayed as it came
@@ -108,6 +109,21 @@ class BudgetExhausted(RequestError):
     status = 429
     type = "insufficient_quota"
     code = "insufficient_quota"
+
+
+class RateLimitExceeded(RequestError):
+    """Worth trying again `retry_after_s` seconds from now. `limited` is "requests" or "tokens", OpenAI's error type.
+
+    `limit` and `remaining` are in them."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, limited: str, limit: int, remaining: int, retry_after_s: float) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.type = limited
+        self.limit = limit
+        self.remaining = remaining
 
 
 class UpstreamError(ParsimonyError):

@@ -26,6 +26,8 @@ WATCH_AFTER_SECONDS = 0.1
 BODY_SECONDS = 60.0
 """From a request's head to its body's last piece."""
 
+TAGS_HEADER = b"x-parsimony-tags"
+
 
 class ClientGone(Exception):
     """The client went away before its request was whole."""
@@ -55,7 +57,7 @@ class AsgiReply:
             self._head = None
             self.started = True
             if last:
-                headers.append((b"content-length", b"%d" % len(data)))
+                headers = [*headers, (b"content-length", b"%d" % len(data))]
             await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": data, "more_body": not last})
 
@@ -66,11 +68,11 @@ async def chat_completions(
     """POST /v1/chat/completions."""
     reply = AsgiReply(send)
     try:
-        authorization, cache_control = _heard(scope["headers"])
+        authorization, cache_control, tags = _heard(scope["headers"])
         principal = await pipeline.authenticate(authorization)
         watch = _Watch(receive, reply)
         try:
-            incoming = _incoming(await read_body(receive, max_body_bytes), cache_control)
+            incoming = _incoming(await read_body(receive, max_body_bytes), cache_control, tags)
             watch.body_came()
             await pipeline.answer(principal, incoming, reply)
         finally:
@@ -209,19 +211,22 @@ async def send_error(send: Send, error: ParsimonyError, reply: AsgiReply | None 
     await send({"type": "http.response.body", "body": body})
 
 
-def _heard(headers: list[tuple[bytes, bytes]]) -> tuple[bytes | None, bytes]:
-    """The two headers that count: Authorization and Cache-Control, this in small letters."""
+def _heard(headers: list[tuple[bytes, bytes]]) -> tuple[bytes | None, bytes, bytes]:
+    """The headers that count: Authorization, Cache-Control in small letters, and the request's tags."""
     authorization: bytes | None = None
-    cache_control = b""
+    cache_control = tags = b""
     for name, value in headers:
         if name == b"authorization":
             authorization = value
         elif name == b"cache-control":
             cache_control = value.lower()
-    return authorization, cache_control
+        elif name == TAGS_HEADER:
+            tags = value
+    return authorization, cache_control, tags
 
 
-def _incoming(raw: bytes, cache_control: bytes) -> Incoming:
-    if not cache_control:
+def _incoming(raw: bytes, cache_control: bytes, tags: bytes) -> Incoming:
+    if not (cache_control or tags):
         return Incoming(raw)
-    return Incoming(raw, no_cache=b"no-cache" in cache_control, no_store=b"no-store" in cache_control)
+    no_cache, no_store = b"no-cache" in cache_control, b"no-store" in cache_control
+    return Incoming(raw, no_cache=no_cache, no_store=no_store, tags=tags)

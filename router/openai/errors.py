@@ -6,7 +6,7 @@ import math
 
 import orjson
 
-from router.errors import BudgetExhausted, ParsimonyError, UpstreamRejected
+from router.errors import BudgetExhausted, ParsimonyError, RateLimitExceeded, UpstreamRejected
 
 
 def error_body(error: ParsimonyError) -> bytes:
@@ -24,6 +24,10 @@ def error_headers(error: ParsimonyError) -> list[tuple[bytes, bytes]]:
         headers.append((b"retry-after", b"%d" % math.ceil(error.retry_after_s)))
     if error.request_id is not None:
         headers.append((b"x-parsimony-request-id", error.request_id.encode()))
+    if isinstance(error, RateLimitExceeded):
+        limited = error.type.encode()
+        headers.append((b"x-ratelimit-limit-" + limited, b"%d" % error.limit))
+        headers.append((b"x-ratelimit-remaining-" + limited, b"%d" % error.remaining))
     if isinstance(error, BudgetExhausted):
         headers.append((b"x-should-retry", b"false"))
     return headers

@@ -9,27 +9,47 @@ from dataclasses import dataclass, replace
 
 import orjson
 
+from classifiers.base import Classification
 from classifiers.records import record
-from policies.money import format_usd
-from policies.routing import within_budget
+from policies.routing import Choice, RouteDecision, within_budget
 from policies.spend import SpendRecord
 from router.clock import Clock
-from router.errors import BudgetExhausted, ParsimonyError, StoreUnavailable
+from router.errors import ParsimonyError, StoreUnavailable
 from router.openai.requests import ChatRequest, canonical_digest, parse_chat_request
 from router.openai.responses import NOTHING_ANSWERED
 from router.pipeline import headers
-from router.pipeline.accounts import Accepted, Accountant, Outcome
+from router.pipeline.accounts import NO_CAPS, Accepted, Accountant, Outcome
 from router.pipeline.authenticate import Authenticator
+from router.pipeline.bounds import options_of
+from router.pipeline.budgets import (
+    ApplicableBudgets,
+    Applied,
+    Paces,
+    may_be_less,
+    named_by,
+    rate_limit_headers,
+    refusal,
+)
 from router.pipeline.cached import FORMAT, pack, unpack
 from router.pipeline.decide import Decider
 from router.pipeline.dispatch import Attempt, Dispatcher, DispatchFailed
 from router.pipeline.flights import Flight, Flights
 from router.pipeline.reply import Reply
-from router.pipeline.reserve import BudgetWindows, plans, seconds_left
 from router.pipeline.respond import Responder, Served
 from router.stores import redis_keys
-from router.stores.admission import Admission, AdmissionStore, Admitted, BudgetCounter, CacheHit, Refused, Settlement
+from router.stores.admission import (
+    BEFORE_ANY_EPOCH,
+    Admission,
+    AdmissionStore,
+    Admitted,
+    Bid,
+    CacheHit,
+    Option,
+    Refused,
+    Settlement,
+)
 from router.stores.base import Principal
+from router.stores.counters import NO_COUNTERS, used_of
 from router.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -37,17 +57,21 @@ logger = logging.getLogger(__name__)
 DEFAULT_TEMPERATURE = 1.0
 """OpenAI API reference: what a request means that names none."""
 
-_SECOND_BEST = frozenset({"budget", "degraded", "fallback"})
+_SECOND_BEST = frozenset({"budget", "degraded", "fallback", "paced"})
 """Reasons of answers that another caller, or the same one later, would not have got."""
 
 
 @record()
 class Incoming:
-    """What the HTTP layer hands over. `no_cache`: answer afresh; `no_store`: and keep nothing, either."""
+    """What the HTTP layer hands over. `no_cache`: answer afresh; `no_store`: and keep nothing, either.
+
+    `tags` is the value of `x-parsimony-tags`: names between commas.
+    """
 
     raw: bytes
     no_cache: bool = False
     no_store: bool = False
+    tags: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +94,8 @@ class Held:
     """What admission gave: the request with the chain that the budgets carry, and what they hold for it."""
 
     accepted: Accepted
-    counters: tuple[BudgetCounter, ...]
-    amount_nusd: int
+    applied: Applied
+    admitted: Admitted
 
 
 class ChatPipeline:
@@ -100,7 +124,8 @@ class ChatPipeline:
         self._clock = clock
         self._new_request_id = new_request_id
         self._flights = Flights()
-        self._windows = BudgetWindows()
+        self._budgets = ApplicableBudgets()
+        self._paces = Paces()
 
     async def authenticate(self, authorization: bytes | None) -> Principal:
         """Whose request this is, known from its head: a body is read for nobody else. Raises InvalidApiKey."""
@@ -111,17 +136,20 @@ class ChatPipeline:
         started_s = self._clock.monotonic()
         # The team, not the key: keys are rotated, and what was learned of an application's requests shall stay.
         request = parse_chat_request(incoming.raw, principal.team_id)
-        accepted = self._accept(principal, request, incoming, started_s)
+        accepted, applied = self._accept(principal, request, incoming, started_s)
         self._telemetry.accepted(accepted.request_id, request.prompt.messages[-1].text)
-        counters = self._windows.counters(principal, self._clock.wall())
         cache_key = _cache_key(accepted, self._cache) if accepted.cacheable else ""
         flight = await self._share(accepted, cache_key) if cache_key and not incoming.no_cache else None
         try:
-            admission = await self._admit(accepted, cache_key, counters, look_up=not incoming.no_cache)
+            admission = await self._admit(accepted, applied, cache_key, look_up=not incoming.no_cache)
+            if isinstance(admission, Refused) and may_be_less(applied, admission):
+                counted = self._options(accepted.decision, accepted.classification, request, counting=True)
+                accepted = replace(accepted, options=counted)
+                admission = await self._admit(accepted, applied, cache_key, look_up=False)
             if isinstance(admission, CacheHit):
-                await self._replay(accepted, admission, counters, reply)
+                await self._replay(accepted, admission, reply)
                 return
-            held = self._hold(accepted, admission, counters)
+            held = self._hold(accepted, applied, admission)
             if flight is not None:
                 reply.keep_going = flight.awaited
             served = await self._serve(held, reply)
@@ -136,24 +164,48 @@ class ChatPipeline:
                 # On one connection the stores work in order: whoever waits finds what was settled.
                 self._flights.land(cache_key, flight)
 
-    def _accept(self, principal: Principal, request: ChatRequest, incoming: Incoming, started_s: float) -> Accepted:
+    def _accept(
+        self, principal: Principal, request: ChatRequest, incoming: Incoming, started_s: float
+    ) -> tuple[Accepted, Applied]:
         wall_s = self._clock.wall()
-        decided = self._decider.decide(principal, request, wall_s)
-        amounts, worst = plans(decided.decision, request)
-        return Accepted(
+        end_user, tags = named_by(principal, request, incoming.tags)
+        applied = self._budgets.of(principal, end_user, tags, wall_s)
+        decided = self._decider.decide(principal, request, wall_s, self._paces.price(applied, wall_s))
+        accepted = Accepted(
             request_id=self._new_request_id(),
             started_s=started_s,
             started_at_ms=int(wall_s * 1000),
             principal=principal,
+            end_user=end_user,
+            tags=tags,
             request=request,
             classification=decided.classification,
             tier=decided.tier,
             decision=decided.decision,
-            amounts_nusd=amounts,
-            worst_nusd=worst,
+            options=self._options(decided.decision, decided.classification, request),
             cacheable=self._cache.admits(request) and not incoming.no_store,
             day=decided.day,
             quality=decided.quality,
+            shadow_price=decided.price,
+        )
+        return accepted, applied
+
+    def _options(
+        self,
+        decision: RouteDecision,
+        classification: Classification | None,
+        request: ChatRequest,
+        *,
+        counting: bool = False,
+    ) -> tuple[Option, ...]:
+        """The bounds that are held. `counting` the prompt takes longer, and is for where its bytes are too much."""
+        length = classification.output_length if classification else None
+        return options_of(
+            decision.options,
+            request,
+            attempts=self._dispatcher.max_attempts,
+            least_tokens=length.p95_tokens if length else None,
+            counters=self._accountant.counters if counting else None,
         )
 
     async def _share(self, accepted: Accepted, cache_key: str) -> Flight | None:
@@ -168,62 +220,51 @@ class ChatPipeline:
             raise
         return None
 
-    async def _admit(
-        self, accepted: Accepted, cache_key: str, counters: tuple[BudgetCounter, ...], *, look_up: bool
-    ) -> Admission:
+    async def _admit(self, accepted: Accepted, applied: Applied, cache_key: str, *, look_up: bool) -> Admission:
         try:
             return await self._admission.admit(
-                accepted.request_id,
-                orjson.dumps(self._accountant.provisional(accepted)),
-                cache_key=cache_key,
-                look_up=look_up and bool(cache_key),
-                amounts_nusd=accepted.amounts_nusd,
-                counters=counters,
+                Bid(
+                    request_id=accepted.request_id,
+                    record=orjson.dumps(self._accountant.provisional(accepted)),
+                    now_ms=accepted.started_at_ms,
+                    options=accepted.options,
+                    most=accepted.decision.most,
+                    counters=applied.counters,
+                    masks=applied.masks(accepted.options),
+                    cache_key=cache_key,
+                    look_up=look_up and bool(cache_key),
+                )
             )
         except (StoreUnavailable, asyncio.CancelledError) as error:
             # Whether the script ran is unknown: if it did, this gives back what it took.
             store_failed = isinstance(error, StoreUnavailable)
             outcome = Outcome("error" if store_failed else "cancelled", "refused", error_code=_code(error))
-            self._settle(self._record(accepted, outcome), counters)
+            self._settle(self._record(accepted, outcome), applied=applied)
             raise
 
-    def _hold(self, accepted: Accepted, admission: Admitted | Refused, counters: tuple[BudgetCounter, ...]) -> Held:
-        """Raises BudgetExhausted where a budget refused; drops from the chain what it cannot carry."""
+    def _hold(self, accepted: Accepted, applied: Applied, admission: Admitted | Refused) -> Held:
+        """Raises RateLimitExceeded or BudgetExhausted where a budget refused; drops what the budgets cannot carry."""
         if isinstance(admission, Refused):
-            error = self._exhausted(accepted, admission)
+            error = refusal(applied, admission, self._clock.wall())
             self._settle(self._record(accepted, Outcome("refused", "refused", error_code=error.code)), admitted=False)
             raise error
-        amount_nusd = accepted.amounts_nusd[admission.plan]
-        if admission.plan:
-            accepted = _narrowed(accepted, amount_nusd)
-        return Held(accepted, counters, amount_nusd)
+        self._paces.saw(applied, admission.states)
+        return Held(_narrowed(accepted, applied, admission), applied, admission)
 
-    def _exhausted(self, accepted: Accepted, refused: Refused) -> BudgetExhausted:
-        budget = accepted.principal.budgets[refused.budget]
-        return BudgetExhausted(
-            f"The {budget.window}ly budget of {budget.subject_kind} {budget.subject_id!r} cannot carry this request: "
-            f"of {format_usd(budget.limit_nusd)} USD, {format_usd(refused.spent_nusd)} are spent and "
-            f"{format_usd(refused.reserved_nusd)} held for requests under way; this one may cost up to "
-            f"{format_usd(min(accepted.worst_nusd))} (less with a lower max_tokens).",
-            retry_after_s=seconds_left(budget, self._clock.wall()),
-        )
-
-    async def _replay(
-        self, accepted: Accepted, hit: CacheHit, counters: tuple[BudgetCounter, ...], reply: Reply
-    ) -> None:
+    async def _replay(self, accepted: Accepted, hit: CacheHit, reply: Reply) -> None:
         """Answers from the cache: no cost, but a record like any other."""
         try:
             cached = unpack(hit.entry)
         except (ValueError, TypeError) as error:
             outcome = Outcome("error", "refused", error_code=StoreUnavailable.code)
-            self._settle(self._record(accepted, outcome), counters)
+            self._settle(self._record(accepted, outcome))
             raise StoreUnavailable("The response cache holds an entry that cannot be read.") from error
         record = self._accountant.hit_record(accepted, cached, now_s=self._clock.monotonic())
         try:
             await reply.start(200, headers.of_record(record))
             await reply.send(cached.body_for(accepted.request_id), last=True)
         finally:
-            self._settle(record, counters)
+            self._settle(record)
 
     async def _serve(self, held: Held, reply: Reply) -> Served:
         """Calls and relays. Raises nothing: whatever happens, there is something to settle."""
@@ -231,7 +272,11 @@ class ChatPipeline:
         chain, request = accepted.decision.chain, accepted.request
         attempts: list[Attempt] = []
         try:
-            call = await self._dispatcher.call(chain, request.body, stream=request.stream, attempts=attempts)
+            call = await self._dispatcher.call(
+                chain, request.body, stream=request.stream, attempts=attempts, caps=accepted.caps
+            )
+            if request.stream and len(chain) > 1:
+                self._give_back(held, call.choice)
             return await self._responder.respond(accepted, call, reply)
         except DispatchFailed as failure:
             reason = accepted.decision.reason
@@ -242,6 +287,19 @@ class ChatPipeline:
         except Exception as error:  # a fault of ours must not keep the reservation for ever
             logger.exception("request %s failed", accepted.request_id)
             return Served(Outcome("error", accepted.decision.reason, error_code="internal_error"), error)
+
+    def _give_back(self, held: Held, choice: Choice) -> None:
+        """An answer has begun, which may take long: the deployments after `choice` will not be asked any more."""
+        accepted = held.accepted
+        index = accepted.decision.chain.index(choice)
+        asked, answers = accepted.options[: index + 1], accepted.options[index]
+        longest = accepted.caps.get(answers.deployment, answers.longest)
+        self._admission.reduce(
+            accepted.request_id,
+            held.applied.counters,
+            nusd=sum([option.base_nusd for option in asked]) + answers.nusd_per_token * longest,
+            tokens=sum([option.base_tokens for option in asked]) + answers.tokens_per_token * longest,
+        )
 
     async def _given_up(self, accepted: Accepted, attempts: tuple[Attempt, ...]) -> Outcome:
         """The client left before an answer began: the prompt that was sent may be billed, and is charged."""
@@ -254,12 +312,13 @@ class ChatPipeline:
         return Outcome("cancelled", reason, choice=choice, charge=charge, attempts=attempts)
 
     def _settle_served(self, held: Held, served: Served, cache_key: str) -> None:
-        record = self._record(held.accepted, served.outcome, reserved_nusd=held.amount_nusd)
-        keep = bool(cache_key) and served.storable and record.reason not in _SECOND_BEST
+        record = self._record(held.accepted, served.outcome, reserved_nusd=held.admitted.nusd)
+        keep = bool(cache_key) and served.storable and record.reason not in _SECOND_BEST and not held.accepted.caps
         keep = keep and len(served.body) <= self._cache.max_entry_bytes
         self._settle(
             record,
-            held.counters,
+            applied=held.applied,
+            epoch=held.admitted.epoch,
             cache_key=cache_key if keep else "",
             answer=pack(record, served.body) if keep else b"",
         )
@@ -270,21 +329,25 @@ class ChatPipeline:
     def _settle(
         self,
         record: SpendRecord,
-        counters: tuple[BudgetCounter, ...] = (),
         *,
         admitted: bool = True,
+        applied: Applied | None = None,
+        epoch: str = BEFORE_ANY_EPOCH,
         cache_key: str = "",
         answer: bytes = b"",
     ) -> None:
         """Hands the record over to be booked; the client has its answer already and waits for none of it."""
         self._telemetry.observe(record)
+        counters = applied.counters if applied is not None else NO_COUNTERS
         self._admission.settle(
             Settlement(
                 request_id=record.request_id,
-                cost_nusd=record.cost_nusd,
                 record=orjson.dumps(record.to_json()),
                 admitted=admitted,
-                counter_keys=tuple([counter.key for counter in counters]),
+                started_at_ms=record.started_at_ms,
+                epoch=epoch,
+                counters=counters,
+                amounts=tuple([used_of(counter, record) for counter in counters.all]),
                 cache_key=cache_key,
                 keep_seconds=self._cache.ttl_seconds if cache_key else 0,
                 answer=answer,
@@ -292,12 +355,13 @@ class ChatPipeline:
         )
 
 
-def _narrowed(accepted: Accepted, amount_nusd: int) -> Accepted:
-    """What is left of the chain where the budgets carry no more than `amount_nusd`."""
-    costs = list(zip(accepted.decision.options, accepted.worst_nusd, strict=True))
-    decision = within_budget(accepted.decision, tuple([worst <= amount_nusd for _, worst in costs]))
-    worst = tuple([worst for option, worst in costs if any(option is left for left in decision.options)])
-    return replace(accepted, decision=decision, worst_nusd=worst)
+def _narrowed(accepted: Accepted, applied: Applied, admitted: Admitted) -> Accepted:
+    """The request with those deployments that the budgets carry, how long they let answers be, and what is left."""
+    decision = within_budget(accepted.decision, admitted.options)
+    options = tuple([accepted.options[index] for index in admitted.options])
+    caps = {o.deployment: cap for o, cap in zip(options, admitted.caps, strict=True) if cap < o.longest} or NO_CAPS
+    rate_limits = rate_limit_headers(applied, admitted.states)
+    return replace(accepted, decision=decision, options=options, caps=caps, rate_limits=rate_limits)
 
 
 def _cache_key(accepted: Accepted, cache: CachePolicy) -> str:

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from functools import lru_cache
 
 from classifiers.base import Classification, Classifier, OutputLength, Tier, tier_of
 from classifiers.records import record
 from policies.catalog import Deployment
+from policies.pacing import raised
 from policies.routing import NoRoute, RouteDecision, RoutingFacts, decide, pin
 from router.errors import ContextLengthExceeded, InvalidRequest, ModelNotAllowed, ParsimonyError
 from router.openai.requests import ChatRequest
 from router.pipeline.models import Models, allowed_deployments
-from router.pipeline.reserve import IMAGE_TOKENS
 from router.stores.base import Principal
 from router.tokenizers import estimate_tokens
 
 BYTES_PER_TOKEN = 4
 """Of compact JSON: tools and their calls."""
 
+IMAGE_TOKENS = 1_445
+"""Of a large image at high detail: 85, and 170 for each of at most 8 tiles (OpenAI, guide to vision, GPT-4o)."""
+
 
 @record()
 class Decided:
     """`classification` and `tier` are None for a pinned deployment, which nobody judges.
 
-    `quality` is the quality target and the threshold that keeps it, where the alias has one.
+    `quality` is the quality target and the threshold that keeps it, where the alias has one. `price` is what
+    paced budgets add to the bar for larger models, in [0, 1].
     """
 
     decision: RouteDecision
@@ -33,6 +38,7 @@ class Decided:
     tier: Tier | None
     day: date
     quality: tuple[float, float] | None = None
+    price: float = 0.0
 
 
 class Decider:
@@ -41,8 +47,11 @@ class Decider:
         self._classifier = classifier
         self._unavailable = unavailable
 
-    def decide(self, principal: Principal, request: ChatRequest, now_s: float) -> Decided:
-        """Raises ModelNotFound, ModelNotAllowed, ContextLengthExceeded or InvalidRequest."""
+    def decide(self, principal: Principal, request: ChatRequest, now_s: float, price: float = 0.0) -> Decided:
+        """`price` is the shadow price of the paced budgets.
+
+        Raises ModelNotFound, ModelNotAllowed, ContextLengthExceeded or InvalidRequest.
+        """
         model = self._models.resolve(request.model)
         allowed = allowed_deployments(principal, model)
         day = _day(int(now_s) // 86_400)
@@ -50,11 +59,14 @@ class Decider:
             facts = self._facts(request, (model,), model.tier, None, allowed, 0, day)
             return Decided(_routed(pin(model, facts), request), None, None, day)
         classification = self._classifier.classify(request.prompt)
-        tier = tier_of(classification.score, model.moderate_from, model.complex_from)
+        tier = tier_of(classification.score, raised(model.moderate_from, price), raised(model.complex_from, price))
         length = classification.output_length
         facts = self._facts(request, model.candidates, tier, length, allowed, model.max_fallbacks, day)
         quality = None if model.quality_target is None else (model.quality_target, model.complex_from)
-        return Decided(_routed(decide(facts), request), classification, tier, day, quality)
+        decision = _routed(decide(facts), request)
+        if price and decision.reason == tier != tier_of(classification.score, model.moderate_from, model.complex_from):
+            decision = replace(decision, reason="paced")
+        return Decided(decision, classification, tier, day, quality, price)
 
     def _facts(
         self,

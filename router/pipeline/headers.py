@@ -27,10 +27,13 @@ class Told:
     simulated: bool
     cost_nusd: int | None = None
     baseline_cost_nusd: int | None = None
+    max_tokens: int | None = None
+    """To which a budget shortened the answer."""
+    rate_limits: Headers = ()
 
 
 def of(told: Told) -> Headers:
-    headers: Headers = [EVENT_STREAM, *_NO_BUFFERING] if told.stream else [JSON]
+    headers: list[tuple[bytes, bytes]] = [EVENT_STREAM, *_NO_BUFFERING] if told.stream else [JSON]
     headers.append((b"x-parsimony-request-id", told.request_id.encode()))
     headers.append((b"x-parsimony-model", told.deployment.encode()))
     headers.append((b"x-parsimony-reason", told.reason.encode()))
@@ -41,8 +44,11 @@ def of(told: Told) -> Headers:
         headers.append((b"x-parsimony-cost-usd", format_usd(told.cost_nusd).encode()))
     if told.baseline_cost_nusd is not None:
         headers.append((b"x-parsimony-baseline-cost-usd", format_usd(told.baseline_cost_nusd).encode()))
+    if told.max_tokens is not None:
+        headers.append((b"x-parsimony-max-tokens", b"%d" % told.max_tokens))
     if told.simulated:
         headers.append((b"x-parsimony-simulated", b"true"))
+    headers.extend(told.rate_limits)
     return headers
 
 
@@ -59,6 +65,8 @@ def of_call(accepted: Accepted, call: Call, reason: str, charge: Charge | None =
             simulated=call.choice.deployment.simulated,
             cost_nusd=charge.cost_nusd if charge else None,
             baseline_cost_nusd=charge.baseline.cost_nusd if charge else None,
+            max_tokens=accepted.caps.get(call.choice.deployment.name),
+            rate_limits=accepted.rate_limits,
         )
     )
 

@@ -230,6 +230,7 @@ def _deployment(settings: DeploymentConfig, prices: PriceBook, simulated: bool) 
         prices=info.prices,
         tokenizer=info.tokenizer,
         simulated=simulated,
+        image_tokens=info.image_tokens,
     )
 
 
@@ -242,6 +243,7 @@ def _target(settings: DeploymentConfig, deployment: Deployment, config: Config, 
         timeouts=Timeouts(timeouts.first_token_seconds, timeouts.total_seconds),
         model=deployment.model,
         stream_usage=settings.stream_usage,
+        max_tokens_field=settings.max_tokens_field,
     )
 
 

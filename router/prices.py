@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from policies.catalog import Capability, Price, PriceSchedule
+from policies.catalog import IMAGE_TOKENS, Capability, Price, PriceSchedule
 from policies.money import NUSD_PER_USD, parse_amount, round_half_up
 from router.errors import ConfigError
 from router.tokenizers import encoding_for_model, litellm_folder
@@ -39,6 +40,24 @@ _LITELLM_CAPABILITIES: Mapping[str, Capability] = {
     "supports_vision": "images",
     "supports_response_schema": "json_schema",
 }
+# The most that one image comes to. OpenAI, "Images and vision", costs: a base and so much for each of at most 8
+# tiles of 512 pixels, or 1,536 patches of 32 pixels times the model's factor, rounded up. Anthropic, "Vision": at most
+# 4,784 since Opus 4.7, 1,600 before. Google: 258. All from memory of the pages. What is not here (Gemini 2 and
+# later, Mistral's) is given the largest that is known of any open model.
+_IMAGE_TOKENS_BY_FAMILY: Mapping[str, int] = {
+    "gpt-4o-mini": 2_833 + 8 * 5_667,
+    "gpt-4o": 85 + 8 * 170,
+    "gpt-4.1-mini": 2_489,
+    "gpt-4.1-nano": 3_779,
+    "gpt-4.1": 85 + 8 * 170,
+    "gpt-4-turbo": 85 + 8 * 170,
+    "o4-mini": 2_642,
+    "gpt-5-mini": 2_489,
+    "gpt-5-nano": 3_779,
+    "claude": 4_784,
+    "gemini-1.5": 258,
+}
+_FAMILY = re.compile("|".join(map(re.escape, _IMAGE_TOKENS_BY_FAMILY)))  # in this order: mini before its namesake
 
 
 class PriceFileError(ConfigError, ValueError):
@@ -61,6 +80,8 @@ class ModelInfo:
     capabilities: frozenset[Capability]
     origin: str
     note: str = ""
+    image_tokens: int = IMAGE_TOKENS
+    """The most that one image comes to."""
 
 
 class PriceBook:
@@ -143,6 +164,8 @@ class _ModelEntry(_Part):
     max_output_tokens: _Tokens
     tokenizer: Literal["cl100k_base", "o200k_base", "p50k_base"] | None
     capabilities: frozenset[Capability]
+    image_tokens: _Tokens = IMAGE_TOKENS
+    image_source: _Text | None = None  # for whoever reads or reviews the file
     note: str = ""
     prices: Annotated[tuple[_PriceEntry, ...], Field(min_length=1)]
 
@@ -189,6 +212,7 @@ def _model_info(path: Path, name: str, entry: _ModelEntry, file: _PriceFile) -> 
         capabilities=entry.capabilities,
         origin=path.name,
         note=entry.note,
+        image_tokens=entry.image_tokens,
     )
 
 
@@ -272,8 +296,15 @@ def _from_litellm(name: str, entry: Mapping[str, Any], origin: str) -> ModelInfo
         tokenizer=encoding_for_model(name) if entry.get("litellm_provider") in _OPENAI_PROVIDERS else None,
         capabilities=frozenset(flag for key, flag in _LITELLM_CAPABILITIES.items() if entry.get(key) is True),
         origin=origin,
+        image_tokens=_image_tokens(name),
         note=_ABOVE_NOTE if any(key.startswith("input_cost_per_token_above_") for key in entry) else "",
     )
+
+
+def _image_tokens(name: str) -> int:
+    """By the model's family; a provider's prefix ("azure/", "us.anthropic.") aside."""
+    found = _FAMILY.search(name)
+    return _IMAGE_TOKENS_BY_FAMILY[found.group()] if found else IMAGE_TOKENS
 
 
 def _nusd_per_mtok(usd_per_token: Any) -> int | None:

@@ -10,7 +10,7 @@ import logging
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from policies.routing import Choice
 from router.clock import Clock
@@ -48,6 +48,8 @@ class Target:
     model: str
     stream_usage: bool
     """The upstream understands `stream_options.include_usage`."""
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """What the upstream calls the limit of an answer; models of OpenAI's that reason know the newer name only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from policies.money import format_usd
 from policies.pricing import cost_nusd
 from policies.usage import TokenUsage
 from router.prices import UNDATED, PriceBook, PriceFileError, UnknownModel, load_litellm_map, load_prices
+from router.yaml_file import read_yaml
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "configs" / "prices.yaml"
@@ -106,6 +107,39 @@ def test_cached_input_is_never_dearer_than_input(shipped: PriceBook) -> None:
     for name in shipped._models:
         for price in shipped.model(name).prices.prices:
             assert (price.cached_input_nusd_per_mtok or 0) <= price.input_nusd_per_mtok, name
+
+
+@pytest.mark.parametrize(
+    ("name", "image_tokens"),
+    [
+        ("gpt-4o", 1_445),
+        ("gpt-4o-mini", 48_169),
+        ("gpt-4-turbo", 1_445),
+        ("gemini-1.5-pro", 258),
+        ("mistral-7b", 16_384),
+    ],
+)
+def test_an_image_comes_to_at_most_what_its_model_says(shipped: PriceBook, name: str, image_tokens: int) -> None:
+    assert shipped.model(name).image_tokens == image_tokens
+
+
+def test_every_model_that_takes_images_says_what_one_comes_to() -> None:
+    for name, entry in read_yaml(SHIPPED)["models"].items():
+        assert ("images" in entry["capabilities"]) == ("image_tokens" in entry) == ("image_source" in entry), name
+
+
+@pytest.mark.parametrize(
+    ("name", "image_tokens"),
+    [
+        ("azure/gpt-4o-mini-2024-07-18", 48_169),
+        ("gpt-4o-2024-08-06", 1_445),
+        ("gpt-4.1-mini", 2_489),
+        ("gpt-4.1", 1_445),
+        ("gemini/gemini-2.5-pro", 16_384),
+    ],
+)
+def test_litellms_models_are_known_by_their_family(name: str, image_tokens: int) -> None:
+    assert load_litellm_map()[name].image_tokens == image_tokens
 
 
 # ---- currencies ----------------------------------------------------------------------------------

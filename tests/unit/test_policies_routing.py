@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from classifiers.base import TIERS, Tier
 from policies.catalog import Capability, Deployment, Price, PriceSchedule
-from policies.routing import REASONS, NoRoute, RouteDecision, RoutingFacts, decide, pin, within_budget
+from policies.routing import MAX_OPTIONS, REASONS, NoRoute, RouteDecision, RoutingFacts, decide, pin, within_budget
 
 DAY = date(2026, 11, 1)
 RANK = {tier: rank for rank, tier in enumerate(TIERS)}
@@ -229,43 +230,49 @@ def test_a_pinned_deployment_is_taken_or_nothing_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keep", "left", "reason"),
+    ("carried", "left", "reason", "dropped"),
     [
-        ((True, True, True), "lms", "complex"),
-        ((False, True, True), "ms", "budget"),
-        ((True, False, True), "ls", "complex"),
-        ((False, False, True), "s", "budget"),
+        ((0, 1, 2), "lms", "complex", ""),
+        ((1, 2), "ms", "budget", "l"),
+        ((0, 2), "ls", "complex", "m"),
+        ((2,), "s", "budget", "lm"),
     ],
 )
-def test_what_the_budgets_cannot_carry_leaves_the_chain(keep: tuple[bool, ...], left: str, reason: str) -> None:
+def test_what_the_budgets_cannot_carry_leaves_the_chain(
+    carried: tuple[int, ...], left: str, reason: str, dropped: str
+) -> None:
     decision = decide(facts(*ALL, tier="complex"))
     assert isinstance(decision, RouteDecision)
-    narrowed = within_budget(decision, keep)
+    narrowed = within_budget(decision, carried)
     assert (chain(narrowed), narrowed.reason) == (list(left), reason)
-    dropped = [name for name, kept in zip("lms", keep, strict=True) if not kept]
     assert narrowed.passed_over == tuple((name, "the budgets cannot carry it") for name in dropped)
 
 
-def test_where_the_budgets_carry_nothing_of_the_chain_there_is_the_cheapest_of_all() -> None:
+def test_budgets_may_choose_among_all_that_fit_though_fewer_are_tried() -> None:
     decision = decide(facts(*ALL, tier="complex", max_fallbacks=0))
     assert isinstance(decision, RouteDecision)
-    assert decision.thrifty is not None
-    assert ([c.deployment.name for c in decision.options], decision.thrifty.deployment.name) == (["l", "s"], "s")
-    narrowed = within_budget(decision, (False, True))
+    assert (chain(decision), [choice.deployment.name for choice in decision.options]) == (["l"], ["l", "m", "s"])
+    assert dict(decision.passed_over) == {"m": "others come first", "s": "others come first"}
+    narrowed = within_budget(decision, (2,))
     assert (chain(narrowed), narrowed.reason) == (["s"], "budget")
-    assert ("l", "the budgets cannot carry it") in narrowed.passed_over
-    assert "s" not in dict(narrowed.passed_over)
-    assert chain(within_budget(decision, (True, True))) == ["l"]
+    assert dict(narrowed.passed_over) == dict.fromkeys("lm", "the budgets cannot carry it")
+    untouched = within_budget(decision, (0,))
+    assert (chain(untouched), untouched.reason, len(untouched.options)) == (["l"], "complex", 1)
+    assert untouched.passed_over == decision.passed_over
 
 
-def test_a_chain_that_holds_the_cheapest_needs_no_other() -> None:
-    decision = decide(facts(*ALL, tier="complex", max_fallbacks=2))
+def test_the_cheapest_is_among_the_options_however_many_there_are() -> None:
+    many = [replace(LARGE, name=f"l{number:02d}") for number in range(MAX_OPTIONS + 5)]
+    decision = decide(facts(*many, SMALL, tier="complex", max_fallbacks=1))
     assert isinstance(decision, RouteDecision)
-    assert decision.thrifty is None
+    names = [choice.deployment.name for choice in decision.options]
+    assert names == [f"l{number:02d}" for number in range(MAX_OPTIONS - 1)] + [SMALL.name]
 
 
 def test_every_reason_is_explained() -> None:
-    assert {"pinned", *TIERS, "escalated", "degraded", "budget", "fallback", "cache", "refused"} == set(REASONS)
+    assert {"pinned", *TIERS, "escalated", "degraded", "paced", "budget", "fallback", "cache", "refused"} == set(
+        REASONS
+    )
 
 
 def priced(name: str, input_nusd: int, output_nusd: int) -> Deployment:

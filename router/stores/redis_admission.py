@@ -226,6 +226,8 @@ class RedisAdmissionStore:
         seconds, microseconds = await self._connection.execute("TIME")
         ahead_s = int(seconds) + int(microseconds) / 1e6 - (asked_s + time.time()) / 2
         self._clock_offset_s = ahead_s if abs(ahead_s) > _CLOCK_TOLERANCE_S else 0.0
+        if not await self.counters_whole():
+            self._resume()  # emptied under our connection: nobody is let in again before all hold what they held
 
 
 def settle_arguments(settlement: Settlement, pending_key: str, abandoned_seconds: int = 0) -> list[bytes | str | int]:

@@ -127,11 +127,15 @@ class RateLimitExceeded(RequestError):
 
 
 class UpstreamError(ParsimonyError):
-    """A provider failed. `retryable` says whether the same request may succeed there or elsewhere."""
+    """A provider failed. `retryable` says whether the same request may succeed there or elsewhere.
+
+    `may_be_billed`: the request had gone out, and what came back was no refusal.
+    """
 
     status = 502
     code = "upstream_unavailable"
     retryable = True
+    may_be_billed = False
 
 
 class UpstreamRejected(UpstreamError):

@@ -28,6 +28,10 @@ from router.providers.base import Answer, Provider
 
 logger = logging.getLogger(__name__)
 
+_MAX_TOKENS_FIELDS = ("max_tokens", "max_completion_tokens")
+_LISTED_SERVICE_TIERS = (None, "auto", "default", "flex")
+"""No dearer than the list says. Others, such as `priority`, cost more than any budget has held for them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
@@ -73,10 +77,14 @@ class RetryPolicy:
 
 @dataclass(slots=True)
 class Attempt:
-    """One call that was made, for the record."""
+    """One call that was made, for the record.
+
+    `billed`: it came to nothing, but after it had gone out and without a refusal; its provider may bill the prompt.
+    """
 
     deployment: str
     error: str | None = None
+    billed: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return {"deployment": self.deployment, "error": self.error}
@@ -129,11 +137,19 @@ class Dispatcher:
         return {name: target.circuit.state(now_s) for name, target in self._targets.items()}
 
     async def call(
-        self, chain: tuple[Choice, ...], body: dict[str, Any], *, stream: bool, attempts: list[Attempt] | None = None
+        self,
+        chain: tuple[Choice, ...],
+        body: dict[str, Any],
+        *,
+        stream: bool,
+        attempts: list[Attempt] | None = None,
+        caps: Mapping[str, int] | None = None,
     ) -> Call:
         """The first answer that begins. Raises DispatchFailed where none does.
 
-        Every call is added to `attempts` as it is made, so that whoever cancels knows of it.
+        Every call is added to `attempts` as it is made, so that whoever cancels knows of it. `caps` are how many
+        tokens an answer may have, by deployment, where that is less than the deployment would make; a
+        request with a limit of its own keeps that.
         """
         attempts = [] if attempts is None else attempts
         for index, choice in enumerate(chain):
@@ -141,7 +157,8 @@ class Dispatcher:
             if index and not target.circuit.admits(self._clock.monotonic()):
                 continue
             try:
-                return await self._try(choice, target, body, stream, attempts)
+                cap = caps.get(target.name) if caps else None
+                return await self._try(choice, target, _wire_body(body, target, stream, cap), stream, attempts)
             except UpstreamError as error:
                 failure = DispatchFailed(error, choice, attempts)
                 # Another would find the same fault with it, unless it is its length.
@@ -152,15 +169,18 @@ class Dispatcher:
     async def _try(
         self, choice: Choice, target: Target, body: dict[str, Any], stream: bool, attempts: list[Attempt]
     ) -> Call:
-        wire_body = _wire_body(body, target, stream)
         attempt = 1
         while True:
             record = Attempt(choice.deployment.name)
             attempts.append(record)
             try:
-                return await self._once(choice, target, wire_body, stream, attempts)
+                return await self._once(choice, target, body, stream, attempts)
+            except asyncio.CancelledError:
+                record.billed = True
+                raise
             except UpstreamError as error:
                 record.error = str(error)
+                record.billed = error.may_be_billed
                 wait_s = self._retries.wait_s(attempt, error.retry_after_s, self._jitter())
                 if not error.retryable or attempt >= self._retries.max_attempts or wait_s is None:
                     raise
@@ -176,17 +196,22 @@ class Dispatcher:
         limits = target.timeouts
         deadline_s = now_s + limits.total_s
         limit_s = min(limits.first_token_s, limits.total_s) if stream else limits.total_s
+        accepted = False
         try:
             async with asyncio.timeout(limit_s):
                 answer = await target.provider.open(body, stream=stream)
+                accepted = True
                 first, completion = await _first(target.name, answer, stream)
         except TimeoutError:
             self._failed(target)
-            raise UpstreamTimeout(f"{target.name} did not answer within {limit_s:g} s") from None
+            timeout = UpstreamTimeout(f"{target.name} did not answer within {limit_s:g} s")
+            timeout.may_be_billed = True
+            raise timeout from None
         except UpstreamRejected:
             circuit.succeeded()  # it is alive: the fault is the request's
             raise
         except UpstreamError as error:
+            error.may_be_billed = error.may_be_billed or accepted
             self._failed(target, error)
             raise
         circuit.succeeded()
@@ -221,12 +246,18 @@ async def _first(name: str, answer: Answer, stream: bool) -> tuple[bytes, dict[s
         raise
 
 
-def _wire_body(body: dict[str, Any], target: Target, stream: bool) -> dict[str, Any]:
-    """The caller's body with the deployment's own model name, and usage asked for; nothing else changes."""
+def _wire_body(body: dict[str, Any], target: Target, stream: bool, cap: int | None) -> dict[str, Any]:
+    """The caller's body with the deployment's own model name, usage asked for, and what it may cost kept in bounds."""
     changed = body | {"model": target.model}
     if stream and target.stream_usage:
         options = body.get("stream_options") or {}
         changed["stream_options"] = options | {"include_usage": True}
+    if cap is not None and all(body.get(name) is None for name in _MAX_TOKENS_FIELDS):
+        for name in _MAX_TOKENS_FIELDS:
+            changed.pop(name, None)
+        changed[target.max_tokens_field] = cap
+    if body.get("service_tier") not in _LISTED_SERVICE_TIERS:
+        del changed["service_tier"]
     return changed
 
 

@@ -121,6 +121,10 @@ STATUS_OF_EXCEPTION = {
 }
 """Every exception class of litellm and the HTTP status it stands for; a test holds this complete."""
 
+_LEFT_OPEN = frozenset({"APIConnectionError", "APIResponseValidationError", "Timeout"})
+_UNCONNECTED = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout"})
+"""httpx's, for a request that did not go out."""
+
 MISTAKES = (AttributeError, LookupError, TypeError, ValueError)
 """What litellm's translation stumbles over where the caller's request is not as it should be."""
 MAX_MISTAKE_CHARACTERS = 300
@@ -156,7 +160,9 @@ class LiteLLMProvider:
         try:
             answer = await litellm.acompletion(**arguments, **options, stream=stream)
         except Exception as error:  # border: litellm lets its providers' exceptions of any class through
-            raise translated(name, error, sent=progress.sent) from error
+            failure = translated(name, error, sent=progress.sent)
+            failure.may_be_billed = progress.sent and left_open(error)
+            raise failure from error
         return StreamedAnswer(name, answer) if stream else WholeAnswer(whole_body(answer))
 
     async def prepare(self) -> Any:
@@ -327,6 +333,12 @@ def translated(name: str, error: Exception, *, sent: bool = True) -> UpstreamErr
         return UpstreamTimeout(f"{name} did not answer in time")
     headers = getattr(error, "litellm_response_headers", None) or {}
     return error_of_status(name, status, _error_body(error), headers.get("retry-after"))
+
+
+def left_open(error: Exception) -> bool:
+    """Whether no refusal came of a request that was sent: its provider may have answered, and bill it."""
+    unconnected = any(type(cause).__name__ in _UNCONNECTED for cause in _causes(error))
+    return type(error).__name__ in _LEFT_OPEN and not unconnected
 
 
 def _mistake(error: Exception) -> str | None:

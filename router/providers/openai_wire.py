@@ -17,7 +17,7 @@ from router.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from router.providers.http1 import Http1Answer, Http1Client, Http1Error, TooManyConnections
+from router.providers.http1 import ConnectFailed, Http1Answer, Http1Client, Http1Error, TooManyConnections
 
 MAX_ANSWER_BYTES = 33_554_432
 MAX_ERROR_BYTES = 65_536
@@ -62,7 +62,9 @@ class OpenAIWireProvider:
         if coding not in (b"identity", b""):
             answer.release()
             name = coding.decode("latin-1")[:40]
-            raise _unavailable(f"{self._name} answers compressed ({name}) although not asked to", retryable=False)
+            refused = _unavailable(f"{self._name} answers compressed ({name}) although not asked to", retryable=False)
+            refused.may_be_billed = True
+            raise refused
         return OpenAIWireAnswer(self._name, answer)
 
     async def close(self) -> None:
@@ -106,7 +108,9 @@ def translated(name: str, error: Http1Error) -> UpstreamError:
     """Every failure of the HTTP client as one of our errors."""
     if isinstance(error, TooManyConnections):
         return UpstreamRateLimited(f"{name}: {error}", retry_after_s=1)
-    return UpstreamUnavailable(f"{name} cannot be reached or broke off: {error}")
+    unavailable = UpstreamUnavailable(f"{name} cannot be reached or broke off: {error}")
+    unavailable.may_be_billed = not isinstance(error, ConnectFailed)
+    return unavailable
 
 
 def error_of_status(name: str, status: int, body: bytes, retry_after: str | None) -> UpstreamError:

@@ -271,6 +271,18 @@ def test_a_mistake_is_quoted_in_one_short_line() -> None:
     assert "Traceback" not in error.message
 
 
+def test_what_was_sent_and_not_refused_may_be_billed() -> None:
+    litellm = litellm_provider.load_litellm()
+    lost = litellm.APIConnectionError("x", "anthropic", "claude-3")
+    lost.__cause__ = litellm.httpx.ReadError("lost")
+    unconnected = litellm.APIConnectionError("x", "anthropic", "claude-3")
+    unconnected.__cause__ = litellm.httpx.ConnectError("refused")
+    assert litellm_provider.left_open(lost)
+    assert litellm_provider.left_open(litellm.Timeout("x", "claude-3", "anthropic"))
+    assert not litellm_provider.left_open(unconnected)
+    assert not litellm_provider.left_open(litellm.InternalServerError("x", "anthropic", "claude-3"))
+
+
 def test_a_prompt_that_is_too_long_keeps_its_code() -> None:
     litellm = litellm_provider.load_litellm()
     error = translated("claude", litellm.ContextWindowExceededError("too long", "claude-3", "anthropic"))

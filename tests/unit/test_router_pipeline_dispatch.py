@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -28,11 +29,20 @@ CHAIN = (choice("small"), choice("large"))
 
 
 class Fleet:
-    def __init__(self, small: ScriptedProvider, large: ScriptedProvider, attempts: int = 1, failures: int = 9) -> None:
+    def __init__(
+        self,
+        small: ScriptedProvider,
+        large: ScriptedProvider,
+        attempts: int = 1,
+        failures: int = 9,
+        max_tokens_field: Any = "max_tokens",
+    ) -> None:
         self.hand = HandClock()
         self.circuits = {name: Circuit(failures, 10.0) for name in ("small", "large")}
         targets = {
-            name: Target(name, provider, self.circuits[name], Timeouts(0.02, 0.02), f"wire-{name}", True)
+            name: Target(
+                name, provider, self.circuits[name], Timeouts(0.02, 0.02), f"wire-{name}", True, max_tokens_field
+            )
             for name, provider in (("small", small), ("large", large))
         }
         self.dispatcher = Dispatcher(targets, RetryPolicy(attempts, 0.0, 1.0), self.hand.clock(), jitter=lambda: 0.0)
@@ -54,6 +64,58 @@ async def test_a_stream_is_asked_for_its_usage(options: dict[str, object] | None
     call = await Fleet(small, small).dispatcher.call(CHAIN, body, stream=True)
     assert small.bodies[0]["stream_options"] == (options or {}) | {"include_usage": True}
     await call.answer.close()
+
+
+@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("unset", [{}, {"max_tokens": None}, {"max_completion_tokens": None}])
+async def test_a_cap_goes_out_under_the_deployments_own_name(field: Any, unset: dict[str, None]) -> None:
+    small, large = ScriptedProvider(DOWN), ScriptedProvider(completion())
+    fleet = Fleet(small, large, max_tokens_field=field)
+    await fleet.dispatcher.call(CHAIN, BODY | unset, stream=False, caps={"small": 7})
+    assert small.bodies == [BODY | {"model": "wire-small", field: 7}]
+    assert large.bodies == [BODY | unset | {"model": "wire-large"}]
+
+
+@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
+async def test_a_request_with_a_limit_of_its_own_keeps_it(field: str) -> None:
+    small = ScriptedProvider(completion())
+    await Fleet(small, small).dispatcher.call(CHAIN, BODY | {field: 9}, stream=False, caps={"small": 7})
+    assert small.bodies == [BODY | {field: 9, "model": "wire-small"}]
+
+
+@pytest.mark.parametrize(("tier", "sent"), [("priority", False), ("scale", False), ("flex", True), ("auto", True)])
+async def test_a_service_that_costs_more_than_the_list_says_is_not_asked_for(tier: str, sent: bool) -> None:
+    small = ScriptedProvider(completion())
+    await Fleet(small, small).dispatcher.call(CHAIN, BODY | {"service_tier": tier}, stream=False)
+    assert ("service_tier" in small.bodies[0]) is sent
+
+
+REFUSED = UpstreamUnavailable("answered HTTP 500")
+LOST = UpstreamUnavailable("broke off while it was waited for")
+LOST.may_be_billed = True
+
+
+@pytest.mark.parametrize(
+    ("script", "stream", "billed"),
+    [
+        (REFUSED, False, False),
+        (UpstreamRejected("no", status=400, body=b"{}"), False, False),
+        (LOST, False, True),
+        (Hangs, False, True),
+        (Hangs, True, True),
+        (b"<html>log in</html>", False, True),
+        ([b"<html>"], True, True),
+        ([UpstreamUnavailable("broke off in the body")], True, True),
+        ([], True, True),
+    ],
+)
+async def test_an_attempt_is_billed_unless_it_was_refused(script: Any, stream: bool, billed: bool) -> None:
+    attempts: list[Attempt] = []
+    fleet = Fleet(ScriptedProvider(script), ScriptedProvider(REFUSED))
+    with pytest.raises(DispatchFailed):
+        await fleet.dispatcher.call(CHAIN, BODY, stream=stream, attempts=attempts)
+    assert (attempts[0].deployment, attempts[0].billed) == ("small", billed)
+    assert not any(attempt.billed for attempt in attempts[1:])
 
 
 async def test_each_is_tried_as_often_as_allowed_before_the_next() -> None:
@@ -88,7 +150,7 @@ async def test_who_cancels_knows_of_the_calls_that_were_made() -> None:
     await asyncio.sleep(0.005)
     call.cancel()
     await asyncio.wait([call])
-    assert [attempt.deployment for attempt in attempts] == ["small"]
+    assert [(attempt.deployment, attempt.billed) for attempt in attempts] == [("small", True)]
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -202,7 +202,7 @@ async def test_closing_a_stream_hangs_up(server: Upstream, provider: OpenAIWireP
 async def test_a_compressed_answer_is_refused(server: Upstream, provider: OpenAIWireProvider, coding: str) -> None:
     server.default = answer(headers={"content-encoding": coding})
     error = await refused(provider)
-    assert (type(error), error.retryable) == (UpstreamUnavailable, False)
+    assert (type(error), error.retryable, error.may_be_billed) == (UpstreamUnavailable, False, True)
     assert f"answers compressed ({coding.lower()}) although not asked" in str(error)
 
 
@@ -215,7 +215,7 @@ async def test_a_refusal_keeps_body_and_status(server: Upstream, provider: OpenA
     server.default = status(422, "no such voice", code="odd")
     error = await refused(provider)
     assert isinstance(error, UpstreamRejected)
-    assert error.status == 422
+    assert (error.status, error.may_be_billed) == (422, False)
     assert orjson.loads(error.body)["error"]["code"] == "odd"
 
 
@@ -247,6 +247,7 @@ async def test_an_upstream_that_breaks_off_is_unavailable(
     server.default = behaviour
     error = await refused(provider)
     assert (type(error), error.retryable) == (UpstreamUnavailable, True)
+    assert error.may_be_billed
 
 
 async def test_an_answer_without_end_is_given_up(server: Upstream, provider: OpenAIWireProvider) -> None:
@@ -256,7 +257,8 @@ async def test_an_answer_without_end_is_given_up(server: Upstream, provider: Ope
 
 async def test_nobody_listening_is_unavailable() -> None:
     nobody = OpenAIWireProvider(Endpoint("small", "http://127.0.0.1:9/v1", None, connect_s=2.0))
-    assert type(await refused(nobody)) is UpstreamUnavailable
+    error = await refused(nobody)
+    assert (type(error), error.may_be_billed) == (UpstreamUnavailable, False)
 
 
 async def test_who_leaves_early_hangs_up(server: Upstream, provider: OpenAIWireProvider) -> None:

@@ -286,6 +286,19 @@ def test_shares_passed_at_once_are_told_of_as_the_highest(
     assert told(receiver)[1:] == [("2026-11", 1.0, [])]
 
 
+def test_a_lower_share_is_covered_where_another_tells_of_a_higher_one(
+    receiver: Receiver, couriers: Couriers, book: MemoryAlertBook, watch: Watch
+) -> None:
+    assert book.claim_alert(BUDGET.id, "2026-11", "1", "", "{}")
+    alerter = Alerter(book, couriers(Webhook(receiver.url())), clock=watch.clock)
+    alerter.poll([state("500")])
+    alerter.poll([state("450")])
+    alerter.close(ALL_DONE_S)
+    assert told(receiver) == []
+    watch.seconds += 1
+    assert [claim.share for claim in book.take_over_alerts(int(watch.seconds * 1000))] == ["1"]
+
+
 def test_a_rolling_window_is_told_of_again_after_its_length(
     receiver: Receiver, couriers: Couriers, book: MemoryAlertBook, watch: Watch
 ) -> None:
@@ -353,7 +366,7 @@ def test_what_was_claimed_and_not_delivered_is_told_by_the_next_process(
 
 
 def test_what_a_dead_process_left_is_taken_over_by_one_of_those_that_live(
-    receiver: Receiver, couriers: Couriers, book: MemoryAlertBook, watch: Watch
+    receiver: Receiver, couriers: Couriers, book: MemoryAlertBook, watch: Watch, caplog: pytest.LogCaptureFixture
 ) -> None:
     living = [Alerter(book, couriers(Webhook(receiver.url())), clock=watch.clock) for _ in range(2)]
     watch.seconds += 1
@@ -364,11 +377,12 @@ def test_what_a_dead_process_left_is_taken_over_by_one_of_those_that_live(
         for alerter in living:
             alerter.poll([state("400")])
         watch.seconds += TAKE_OVER_EVERY_SECONDS
-    assert receiver.posted() == []
+    assert caplog.text.count("has used 80 %") == 1
     watch.seconds += 1
     for alerter in living:
         alerter.poll([state("400")])
         alerter.close(ALL_DONE_S)
+    assert caplog.text.count("has used 80 %") == 2
     assert told(receiver) == [("2026-11", 0.8, [])]
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from operator import attrgetter
-from typing import Any, cast
+from typing import Any
 
 import orjson
-from sqlalchemy import Column, Connection, Engine, exc, func, select
+from sqlalchemy import Column, Connection, Engine, and_, exc, func, literal, or_, select, true
 from sqlalchemy.sql.elements import ColumnElement
 
-from policies.budget import SubjectKind
+from policies.budget import EVERY_USER, Budget
 from policies.spend import FIELD_NAMES, SpendRecord
 from router.stores.base import LedgerRefused, SpendGroup
 from router.stores.sql_engine import reading, writing
@@ -48,10 +48,11 @@ class SqlLedger:
         self._insert = _insert_sql(engine)
 
     def append(self, records: Sequence[SpendRecord]) -> int:
-        """Books `records` in one transaction; returns how many were new."""
+        """Books `records` in one transaction; returns how many were new, or the truth about an abandoned request."""
         if not records:
             return 0
-        rows = [_row(record) for record in records]
+        # In one order, so that two writers who share requests wait for each other and never in a circle.
+        rows = [_row(record) for record in sorted(records, key=attrgetter("request_id"))]
         try:
             with writing(self._engine) as connection:
                 return _insert(connection, self._insert, rows)
@@ -78,22 +79,59 @@ class SqlLedger:
         with reading(self._engine) as connection:
             return tuple(_group(row) for row in connection.execute(query).mappings())
 
-    def spent_by_subject(self, from_ms: int, to_ms: int) -> dict[tuple[SubjectKind, str], int]:
-        """Nano-USD by ("team", id) and ("key", id); a replaced key's under the key that stands in for it."""
-        key_id = func.coalesce(KEYS.c.replaced_by, LEDGER.c.key_id)
+    def usage(
+        self, budget: Budget, from_ms: int, to_ms: int, bucket_ms: int | None = None
+    ) -> dict[tuple[str, int], int]:
+        if budget.unit == "parallel":
+            return {}  # only what is under way counts, and that is in no ledger yet
+        amount, counted = _COUNTED[budget.unit]
+        who = LEDGER.c.end_user if _is_of_every_user(budget) else literal("")
+        bucket = literal(0) if bucket_ms is None else LEDGER.c.started_at_ms // bucket_ms
         query = (
-            select(LEDGER.c.team_id, key_id, func.sum(LEDGER.c.cost_nusd))
-            .select_from(LEDGER.outerjoin(KEYS, KEYS.c.id == LEDGER.c.key_id))
-            .where(*_within(from_ms, to_ms))
-            .group_by(LEDGER.c.team_id, key_id)
+            select(who.label("who"), bucket.label("bucket"), amount)
+            .where(*_within(from_ms, to_ms), counted, _of_subject(budget), *_of_deployments(budget))
+            .group_by("who", "bucket")
         )
-        spent: dict[tuple[SubjectKind, str], int] = {}
         with reading(self._engine) as connection:
-            for team, key, amount in connection.execute(query):
-                for subject in (("team", team), ("key", key)):
-                    typed = cast(tuple[SubjectKind, str], subject)
-                    spent[typed] = spent.get(typed, 0) + int(amount)
-        return {subject: amount for subject, amount in spent.items() if amount}
+            return {(user, int(part)): int(sum_) for user, part, sum_ in connection.execute(query) if sum_}
+
+
+_COUNTED: dict[str, tuple[ColumnElement[int], ColumnElement[bool]]] = {
+    "usd": (func.sum(LEDGER.c.cost_nusd), true()),
+    "tokens": (func.sum(LEDGER.c.input_tokens + LEDGER.c.output_tokens), LEDGER.c.cache != "hit"),
+    "requests": (func.count(), LEDGER.c.reason.not_in(("refused", "cache"))),
+}
+"""By a budget's unit: what is summed, and over which requests."""
+
+
+def _is_of_every_user(budget: Budget) -> bool:
+    return budget.subject_kind == "user" and budget.subject_id.partition("/")[2] == EVERY_USER
+
+
+def _of_subject(budget: Budget) -> ColumnElement[bool]:
+    kind, subject = budget.subject_kind, budget.subject_id
+    if kind == "team":
+        return LEDGER.c.team_id == subject
+    if kind == "project":
+        return LEDGER.c.project_id == subject
+    if kind == "key":
+        replaced = select(KEYS.c.id).where(KEYS.c.replaced_by == subject)
+        return or_(LEDGER.c.key_id == subject, LEDGER.c.key_id.in_(replaced))
+    if kind == "user":
+        team, _, user = subject.partition("/")
+        named = LEDGER.c.end_user != "" if user == EVERY_USER else LEDGER.c.end_user == user
+        return and_(LEDGER.c.team_id == team, named)
+    if kind == "tag":
+        # LIKE would ignore case on SQLite, and take `_` for any character.
+        return func.replace(LEDGER.c.tags, f",{subject},", "") != LEDGER.c.tags
+    return true()  # the organisation's: everything
+
+
+def _of_deployments(budget: Budget) -> Iterator[ColumnElement[bool]]:
+    if budget.model is not None:
+        yield LEDGER.c.deployment == budget.model
+    if budget.tier is not None:
+        yield LEDGER.c.deployment_tier == budget.tier
 
 
 def _within(from_ms: int, to_ms: int) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
@@ -105,15 +143,28 @@ def _group(row: Any) -> SpendGroup:
     return SpendGroup(**{**row, **{column.name: int(row[column.name]) for column in _SUM_COLUMNS}})
 
 
+def _on_conflict() -> str:
+    """A request is booked once; only the truth about an abandoned one takes the place of what was booked for it."""
+    told = [f"{name} = excluded.{name}" for name in FIELD_NAMES if name not in ("request_id", "abandoned_nusd")]
+    return (
+        f"ON CONFLICT (request_id) DO UPDATE SET {', '.join(told)}, abandoned_nusd = ledger.cost_nusd "
+        "WHERE ledger.status = 'abandoned' AND excluded.status <> 'abandoned'"
+    )
+
+
+_ON_CONFLICT = _on_conflict()
+
+
 def _insert_sql(engine: Engine) -> tuple[str, bool]:
     """The statement as the driver takes it, and whether its parameters go by position.
 
-    It is compiled once: going through SQLAlchemy's parameters costs several times the insert itself.
+    It names its columns: those of a migrated database come in another order. It is compiled once: going through
+    SQLAlchemy's parameters costs several times the insert itself.
     """
     compiled = LEDGER.insert().inline().compile(dialect=engine.dialect)
     assert not compiled.positional or tuple(compiled.positiontup or ()) == FIELD_NAMES
     # Both databases write it alike; SQLAlchemy's own constructs for it cost a tenth of a second to import.
-    return f"{compiled} ON CONFLICT (request_id) DO NOTHING", bool(compiled.positional)
+    return f"{compiled} {_ON_CONFLICT}", bool(compiled.positional)
 
 
 def _row(record: SpendRecord) -> tuple[Any, ...]:

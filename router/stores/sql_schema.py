@@ -33,6 +33,15 @@ TEAMS = Table(
     Column("created_at_ms", BigInteger, nullable=False),
 )
 
+PROJECTS = Table(
+    "projects",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("team_id", Text, ForeignKey("teams.id"), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+)
+
 KEYS = Table(
     "keys",
     METADATA,
@@ -48,6 +57,9 @@ KEYS = Table(
     Column("replaced_by", Text, ForeignKey("keys.id"), index=True),
     Column("allowed_models", Text),  # a JSON list of names
     Column("expires_at_ms", BigInteger),
+    Column("project_id", Text, ForeignKey("projects.id")),
+    Column("trusted", Boolean, nullable=False),
+    Column("tags", Text, nullable=False),  # a JSON list
 )
 
 BUDGETS = Table(
@@ -56,13 +68,50 @@ BUDGETS = Table(
     Column("id", Text, primary_key=True),
     Column("subject_kind", Text, nullable=False),
     Column("subject_id", Text, nullable=False),
+    Column("unit", Text, nullable=False),
     Column("window", Text, nullable=False),
-    Column("limit_nusd", BigInteger, nullable=False),
+    Column("limit", BigInteger, nullable=False),  # in the unit; nano-USD for usd
     Column("timezone", Text, nullable=False),
-    UniqueConstraint("subject_kind", "subject_id", "window"),
+    # Empty for every model and every tier: no two NULLs are the same to a unique constraint.
+    Column("model", Text, nullable=False),
+    Column("tier", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("downgrade_from", Text),  # a fraction, such as 4/5
+    Column("downgrade_to", Text, nullable=False),
+    Column("alert_shares", Text, nullable=False),  # a JSON list of fractions
+    Column("paced", Boolean, nullable=False),
+    Column("when_unavailable", Text),
+    Column("source", Text, nullable=False),
+    UniqueConstraint(
+        "subject_kind", "subject_id", "unit", "window", "model", "tier", name="uq_budgets_what_is_limited"
+    ),
 )
 
-# The columns are the fields of SpendRecord, in their order (tests/contracts hold that).
+BUDGET_ALERTS = Table(
+    "budget_alerts",
+    METADATA,
+    Column("budget_id", Text, primary_key=True),
+    Column("window_label", Text, primary_key=True),
+    Column("share", Text, primary_key=True),
+    Column("end_user", Text, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+)
+
+# Rows are added, never changed. No foreign keys: what was done outlives what it was done to.
+AUDIT_LOG = Table(
+    "audit_log",
+    METADATA,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("at_ms", BigInteger, nullable=False, index=True),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("target", Text, nullable=False, index=True),
+    Column("before", Text),  # a JSON object
+    Column("after", Text),  # a JSON object
+)
+
+# The columns are the fields of SpendRecord, in their order (tests/contracts hold that); a migrated database has
+# them in another, so statements name them.
 # No foreign keys here: a record is booked whatever has become of its team or key.
 LEDGER = Table(
     "ledger",
@@ -73,8 +122,12 @@ LEDGER = Table(
     Column("first_token_ms", BigInteger),
     Column("team_id", Text, nullable=False),
     Column("key_id", Text, nullable=False),
+    Column("project_id", Text),
+    Column("end_user", Text, nullable=False),
+    Column("tags", Text, nullable=False),
     Column("alias", Text, nullable=False),
     Column("deployment", Text),
+    Column("deployment_tier", Text),
     Column("provider_name", Text),
     Column("request_model", Text),
     Column("response_model", Text),
@@ -95,6 +148,7 @@ LEDGER = Table(
     Column("usage_source", Text, nullable=False),
     Column("cost_nusd", BigInteger, nullable=False),
     Column("reserved_nusd", BigInteger, nullable=False),
+    Column("abandoned_nusd", BigInteger, nullable=False),
     Column("price_effective_from", Text),
     Column("baseline_model", Text, nullable=False),
     Column("baseline_input_tokens", BigInteger, nullable=False),
@@ -104,3 +158,4 @@ LEDGER = Table(
     Column("detail", Text, nullable=False),  # a JSON object
 )
 Index(None, LEDGER.c.team_id, LEDGER.c.started_at_ms)
+Index(None, LEDGER.c.key_id, LEDGER.c.started_at_ms)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
-from policies.spend import FIELD_NAMES
+from policies.budget import Budget
+from policies.spend import FIELD_NAMES, SpendRecord
 from router.errors import StoreUnavailable
 from router.stores.base import Ledger, LedgerRefused
 from router.stores.sql_directory import SqlDirectory
@@ -31,7 +34,18 @@ def test_columns_are_the_fields_of_the_record() -> None:
 
 
 def test_a_record_comes_back_as_it_was_booked(ledger: Ledger) -> None:
-    whole = spend_record("req_1", error_code="e", reasoning_tokens=3, cached_input_tokens=2, simulated=True)
+    whole = spend_record(
+        "req_1",
+        error_code="e",
+        reasoning_tokens=3,
+        cached_input_tokens=2,
+        abandoned_nusd=7,
+        simulated=True,
+        project_id="web",
+        end_user="客户",
+        tags=",batch,",
+        deployment_tier="simple",
+    )
     bare = spend_record(
         "req_2", deployment=None, provider_name=None, score=None, tier=None, first_token_ms=None, detail={}
     )
@@ -98,27 +112,199 @@ def test_groups_differ_in_every_dimension(ledger: Ledger) -> None:
     assert [group.team_id for group in ledger.spend_groups(*EVER, team_id="sales")] == ["sales"]
 
 
-def test_spent_by_subject(ledger: Ledger) -> None:
+# the truth about abandoned requests
+
+GUESS = spend_record("req_1", status="abandoned", usage_source="reserved", cost_nusd=2_000_000, duration_ms=0)
+TRUTH = spend_record("req_1", cost_nusd=840_000)
+CORRECTED = replace(TRUTH, abandoned_nusd=2_000_000)
+
+
+def test_the_truth_takes_the_place_of_what_was_booked_for_an_abandoned_request(ledger: Ledger) -> None:
+    assert ledger.append([GUESS]) == 1
+    assert ledger.get("req_1") == GUESS
+    assert ledger.append([TRUTH]) == 1
+    assert ledger.get("req_1") == CORRECTED
+
+
+def test_the_truth_is_told_once(ledger: Ledger) -> None:
+    ledger.append([GUESS])
+    ledger.append([TRUTH])
+    for late in (TRUTH, GUESS, replace(TRUTH, cost_nusd=1, status="error")):
+        assert ledger.append([late]) == 0
+    assert ledger.get("req_1") == CORRECTED
+
+
+def test_a_second_guess_changes_nothing(ledger: Ledger) -> None:
+    assert ledger.append([GUESS, replace(GUESS, cost_nusd=1)]) == 1
+    assert ledger.get("req_1") == GUESS
+
+
+def test_a_guess_after_the_truth_changes_nothing(ledger: Ledger) -> None:
+    ledger.append([TRUTH])
+    assert ledger.append([GUESS]) == 0
+    assert ledger.get("req_1") == TRUTH
+
+
+@pytest.mark.parametrize(("batch", "booked", "changed"), [([GUESS, TRUTH], CORRECTED, 2), ([TRUTH, GUESS], TRUTH, 1)])
+def test_a_guess_and_its_truth_in_one_batch(
+    ledger: Ledger, batch: list[SpendRecord], booked: SpendRecord, changed: int
+) -> None:
+    others = [spend_record("req_0"), spend_record("req_2")]
+    assert ledger.append([others[0], *batch, others[1]]) == changed + 2
+    assert ledger.get("req_1") == booked
+
+
+def test_writers_who_share_requests_in_opposite_orders_do_not_block_each_other(ledger: Ledger) -> None:
+    guesses = [replace(GUESS, request_id=f"req_{i}") for i in range(100)]
+    truths = [replace(TRUTH, request_id=guess.request_id) for guess in reversed(guesses)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(ledger.append, [guesses, truths] * 4))
+    booked = [ledger.get(guess.request_id) for guess in guesses]
+    assert [record and record.cost_nusd for record in booked] == [TRUTH.cost_nusd] * 100
+
+
+# what counts against a budget
+
+
+def usage(ledger: Ledger, kind: str, subject: str, from_ms: int = 0, to_ms: int = 2**53, **changes: Any) -> Any:
+    """Of a budget of that subject; a bare number where no end users and no parts are told apart."""
+    bucket_ms = changes.pop("bucket_ms", None)
+    budget = Budget(id="b", subject_kind=kind, subject_id=subject, limit=1, **changes)  # type: ignore[arg-type]
+    used = ledger.usage(budget, from_ms, to_ms, bucket_ms)
+    return used[("", 0)] if used.keys() == {("", 0)} else used
+
+
+def test_money_by_subject(ledger: Ledger) -> None:
     ledger.append(
         [
-            spend_record("a", started_at_ms=10, team_id="support", key_id="k1", cost_nusd=5),
-            spend_record("b", started_at_ms=10, team_id="support", key_id="k2", cost_nusd=7),
-            spend_record("c", started_at_ms=10, team_id="sales", key_id="k3", cost_nusd=0),
-            spend_record("d", started_at_ms=20, team_id="sales", key_id="k3", cost_nusd=99),
+            spend_record("a", cost_nusd=1, team_id="support", key_id="k1", project_id="web"),
+            spend_record("b", cost_nusd=2, team_id="support", key_id="k2", project_id="web"),
+            spend_record("c", cost_nusd=4, team_id="support", key_id="k2", project_id="app"),
+            spend_record("d", cost_nusd=8, team_id="sales", key_id="k3"),
+            spend_record("e", cost_nusd=0, team_id="idle", key_id="k4"),
         ]
     )
-    assert ledger.spent_by_subject(10, 20) == {("team", "support"): 12, ("key", "k1"): 5, ("key", "k2"): 7}
+    assert usage(ledger, "organization", "default") == 15
+    assert [usage(ledger, "team", team) for team in ("support", "sales", "idle", "none")] == [7, 8, {}, {}]
+    assert [usage(ledger, "project", project) for project in ("web", "app", "none")] == [3, 4, {}]
+    assert [usage(ledger, "key", key) for key in ("k1", "k2", "k3")] == [1, 6, 8]
 
 
-def test_a_replaced_keys_spend_counts_for_its_successor(ledger: Ledger, engine: Engine) -> None:
+def test_usage_is_half_open_and_exact(ledger: Ledger) -> None:
+    ledger.append(
+        [
+            spend_record("a", started_at_ms=99, cost_nusd=100),
+            spend_record("b", started_at_ms=100, cost_nusd=1),
+            spend_record("c", started_at_ms=199, cost_nusd=9_000_000_000_000_001),
+            spend_record("d", started_at_ms=200, cost_nusd=100),
+        ]
+    )
+    used = usage(ledger, "team", "support", 100, 200)
+    assert (used, type(used)) == (9_000_000_000_000_002, int)
+
+
+def test_tokens_and_requests_leave_out_what_the_cache_answered_and_what_was_refused(ledger: Ledger) -> None:
+    ledger.append(
+        [
+            spend_record("asked", reason="simple", input_tokens=120, output_tokens=80),
+            spend_record("failed", reason="fallback", status="error", input_tokens=5, output_tokens=0),
+            spend_record("hit", reason="cache", cache="hit", input_tokens=1_000, output_tokens=1_000),
+            spend_record("refused", reason="refused", status="refused", input_tokens=0, output_tokens=0),
+        ]
+    )
+    assert usage(ledger, "team", "support", unit="tokens") == 205
+    assert usage(ledger, "team", "support", unit="requests") == 2
+    assert usage(ledger, "team", "support", unit="parallel", window="now") == {}
+
+
+def test_end_users_of_one_team(ledger: Ledger) -> None:
+    ledger.append(
+        [
+            spend_record("a", cost_nusd=1, end_user="ann"),
+            spend_record("b", cost_nusd=2, end_user="a/b"),
+            spend_record("c", cost_nusd=4, end_user="Ann"),
+            spend_record("d", cost_nusd=8, end_user=""),
+            spend_record("e", cost_nusd=16, end_user="ann", team_id="sales"),
+            spend_record("f", cost_nusd=32, end_user="ann"),
+        ]
+    )
+    assert usage(ledger, "user", "support/ann") == 33
+    assert usage(ledger, "user", "support/a/b") == 2
+    assert usage(ledger, "user", "support/*") == {("ann", 0): 33, ("a/b", 0): 2, ("Ann", 0): 4}
+    assert usage(ledger, "user", "sales/*") == {("ann", 0): 16}
+
+
+@pytest.mark.parametrize(
+    ("tag", "found"), [("batch", 1), ("a_b", 2), ("night", 4), ("BATCH", 8), ("a%", 16), ("atch", {}), ("axb", {})]
+)
+def test_a_tag_is_found_as_it_is_written(ledger: Ledger, tag: str, found: Any) -> None:
+    ledger.append(
+        [
+            spend_record("a", cost_nusd=1, tags=",batch,"),
+            spend_record("b", cost_nusd=2, tags=",a_b,other,"),
+            spend_record("c", cost_nusd=4, tags=",first,night,last,"),
+            spend_record("d", cost_nusd=8, tags=",BATCH,"),
+            spend_record("e", cost_nusd=16, tags=",a%,"),
+            spend_record("f", cost_nusd=32, tags=""),
+        ]
+    )
+    assert usage(ledger, "tag", tag) == found
+
+
+def test_budgets_of_one_model_or_tier(ledger: Ledger) -> None:
+    ledger.append(
+        [
+            spend_record("a", cost_nusd=1, deployment="small", deployment_tier="simple", tier="complex"),
+            spend_record("b", cost_nusd=2, deployment="large", deployment_tier="complex", tier="simple"),
+            spend_record("c", cost_nusd=4, deployment="other", deployment_tier="complex"),
+            spend_record("d", cost_nusd=8, deployment=None, deployment_tier=None),
+        ]
+    )
+    assert usage(ledger, "team", "support", model="large") == 2
+    assert usage(ledger, "team", "support", tier="complex") == 6
+    assert usage(ledger, "team", "support", tier="complex", model="small") == {}
+
+
+def test_parts_of_a_rolling_window(ledger: Ledger) -> None:
+    ledger.append(
+        [
+            spend_record("a", started_at_ms=1_999, cost_nusd=1, end_user="ann"),
+            spend_record("b", started_at_ms=2_000, cost_nusd=2, end_user="ann"),
+            spend_record("c", started_at_ms=2_999, cost_nusd=4, end_user="bob"),
+            spend_record("d", started_at_ms=1_793_000_000_000, cost_nusd=8, end_user="bob"),
+        ]
+    )
+    assert usage(ledger, "team", "support", 0, 10_000, bucket_ms=1_000) == {("", 1): 1, ("", 2): 6}
+    assert usage(ledger, "team", "support", 10_000, bucket_ms=1_000) == {("", 1_793_000_000): 8}
+    assert usage(ledger, "user", "support/*", 0, 10_000, bucket_ms=1_000) == {
+        ("ann", 1): 1,
+        ("ann", 2): 2,
+        ("bob", 2): 4,
+    }
+
+
+def test_a_replaced_keys_use_counts_for_its_successor(ledger: Ledger, engine: Engine) -> None:
     directory = SqlDirectory(engine)
     directory.create_team("support")
     first, _ = directory.create_key("support", "chat")
-    ledger.append([spend_record("a", key_id=first.id, cost_nusd=5)])
+    other, _ = directory.create_key("support", "other")
+    ledger.append([spend_record("a", key_id=first.id, cost_nusd=5), spend_record("x", key_id=other.id, cost_nusd=90)])
     second, _ = directory.rotate_key(first.id)
     ledger.append([spend_record("b", key_id=second.id, cost_nusd=7)])
     third, _ = directory.rotate_key(second.id)
-    assert ledger.spent_by_subject(*EVER) == {("team", "support"): 12, ("key", third.id): 12}
+    ledger.append([spend_record("c", key_id=third.id, cost_nusd=1)])
+    assert usage(ledger, "key", third.id) == 13
+    assert usage(ledger, "key", other.id) == 90
+
+
+def test_an_abandoned_request_counts_as_reserved_until_the_truth_is_known(ledger: Ledger) -> None:
+    ledger.append([GUESS])
+    assert usage(ledger, "team", "support") == 2_000_000
+    ledger.append([TRUTH])
+    assert usage(ledger, "team", "support") == 840_000
+
+
+# what cannot be
 
 
 def test_what_can_never_be_stored_is_refused_whole(ledger: Ledger) -> None:

@@ -18,7 +18,9 @@ UNITS: tuple[Unit, ...] = ("usd", "tokens", "requests", "parallel")
 Action = Literal["reject", "cache_only", "downgrade", "warn"]
 ACTIONS: tuple[Action, ...] = ("reject", "cache_only", "downgrade", "warn")
 WhenUnavailable = Literal["refuse", "serve"]
+WHEN_UNAVAILABLE: tuple[WhenUnavailable, ...] = ("refuse", "serve")
 Source = Literal["admin", "config"]
+SOURCES: tuple[Source, ...] = ("admin", "config")
 
 ORGANIZATION = "default"
 """The subject id of the organisation: one installation serves one."""
@@ -69,8 +71,13 @@ class Budget:
         _check_choice("unit", self.unit, UNITS)
         _check_choice("action", self.action, ACTIONS)
         _check_choice("downgrade_to", self.downgrade_to, TIERS)
+        _check_choice("source", self.source, SOURCES)
         if self.tier is not None:
             _check_choice("tier", self.tier, TIERS)
+        if self.model == "":
+            raise ValueError("model is empty; name a deployment, or leave it out to count them all")
+        if self.when_unavailable is not None:
+            _check_choice("when_unavailable", self.when_unavailable, WHEN_UNAVAILABLE)
         _check_subject(self.subject_kind, self.subject_id)
         _check_limit(self.limit, self.unit)
         _check_window(self)
@@ -118,15 +125,22 @@ def budget_id(
     model: str | None = None,
     tier: Tier | None = None,
 ) -> str:
-    """The id of a budget, from what there can be one of only: `team:support:month`, `key:key_1:minute:tokens`."""
-    parts = [subject_kind, subject_id, window.replace(":", "-")]
+    """The id of a budget, from what there can be one of only: `team:support:month`, `key:key_1:minute:tokens`.
+
+    Colons inside a part are written `%3A`, so that no two budgets share an id.
+    """
+    parts = [subject_kind, _without_colons(subject_id), window.replace(":", "-")]
     if unit != "usd":
         parts.append(unit)
     if model is not None:
-        parts.append(f"model={model}")
+        parts.append(f"model={_without_colons(model)}")
     if tier is not None:
         parts.append(f"tier={tier}")
     return ":".join(parts)
+
+
+def _without_colons(text: str) -> str:
+    return text.replace("%", "%25").replace(":", "%3A")
 
 
 @dataclass(frozen=True, slots=True)

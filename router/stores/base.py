@@ -29,9 +29,9 @@ class Principal:
     """Who presents a key: all that serving a request needs to know about it.
 
     `budgets` are all that may apply: the organisation's, the team's, the project's, the key's, those of the team's
-    end users and those of tags. A `trusted` key may name the end user and add tags to its own `tags`. `allowed_models` None means every model. From
-    `expires_at_ms` (Unix milliseconds) on the key is no longer valid: whoever caches a principal
-    must look.
+    end users and those of tags. A `trusted` key may name the end user and add tags to its own `tags`.
+    `allowed_models` None means every model. From `expires_at_ms` (Unix milliseconds) on the key is no longer valid:
+    whoever caches a principal must look.
     """
 
     key_id: str
@@ -124,7 +124,10 @@ class Ledger(Protocol):
     """The append-only account of every request. All methods raise StoreUnavailable."""
 
     def append(self, records: Sequence[SpendRecord]) -> int:
-        """Books `records`; returns how many were new. A known `request_id` changes nothing.
+        """Books `records`; returns how many were new or corrected.
+
+        A known `request_id` changes nothing, unless what was booked is `abandoned` and this is the truth: then it
+        takes the place of what was booked, whose cost it keeps as `abandoned_nusd`.
 
         Raises LedgerRefused where the store will never take one of them; then it took none.
         """

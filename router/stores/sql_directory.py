@@ -1,37 +1,41 @@
-"""`SqlDirectory`: teams, their keys and their budgets."""
+"""`SqlDirectory`: teams, their projects and keys, the budgets of all of them, and who changed what."""
 
 from __future__ import annotations
 
+import copy
 import re
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Collection
-from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Any, Self
 
-import orjson
-from sqlalchemy import Connection, Engine, and_, delete, exc, insert, or_, select, update
+from sqlalchemy import Connection, Engine, exc, insert, select
 
-from policies.budget import Budget, SubjectKind
-from policies.money import MAX_NUSD, format_usd
+from policies.budget import Budget, Source
 from router.clock import SYSTEM_CLOCK, Clock
+from router.stores import sql_audit, sql_budgets, sql_keys
 from router.stores.base import (
     ROLES,
+    AuditEntry,
     DirectoryError,
     KeyInfo,
     Principal,
+    ProjectInfo,
     Role,
     TeamInfo,
     UnknownEntryError,
     secret_sha256,
 )
 from router.stores.sql_engine import reading, writing
-from router.stores.sql_schema import BUDGETS, KEYS, TEAMS
+from router.stores.sql_schema import PROJECTS, TEAMS
 
 SECRET_PREFIX = "sk-parsimony-"
 SECRET_BYTES = 32
+SYSTEM_ACTOR = "system"
+MAX_TAGS = 16
+MAX_AUDIT_ENTRIES = 1_000
 _SHOWN_CHARACTERS = len(SECRET_PREFIX) + 4
-_TEAM_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _MAX_NAME = 200
 _MAX_GRACE_SECONDS = 90 * 86_400
 
@@ -42,24 +46,52 @@ class SqlDirectory:
     """`router.stores.base.Directory` in the tables of `sql_schema`."""
 
     def __init__(
-        self, engine: Engine, clock: Clock = SYSTEM_CLOCK, random_bytes: RandomBytes = secrets.token_bytes
+        self,
+        engine: Engine,
+        clock: Clock = SYSTEM_CLOCK,
+        random_bytes: RandomBytes = secrets.token_bytes,
+        actor: str = SYSTEM_ACTOR,
     ) -> None:
         self._engine = engine
         self._clock = clock
         self._random_bytes = random_bytes
+        self._actor = actor
 
-    # teams
+    # the record of changes
+
+    def acting_as(self, actor: str) -> Self:
+        other = copy.copy(self)
+        other._actor = actor
+        return other
+
+    def audit(
+        self, *, target: str | None = None, before_ms: int | None = None, limit: int = 100
+    ) -> tuple[AuditEntry, ...]:
+        if not 0 < limit <= MAX_AUDIT_ENTRIES:
+            raise DirectoryError(f"the limit is {limit}; allowed are 1 to {MAX_AUDIT_ENTRIES} entries at once")
+        with reading(self._engine) as connection:
+            return sql_audit.entries(connection, target, before_ms, limit)
+
+    def _record(
+        self,
+        connection: Connection,
+        action: str,
+        target: str,
+        before: dict[str, Any] | None = None,
+        after: dict[str, Any] | None = None,
+    ) -> None:
+        sql_audit.record(connection, AuditEntry(self._now_ms(), self._actor, action, target, before, after))
+
+    # teams and projects
 
     def create_team(self, team_id: str, name: str | None = None) -> TeamInfo:
-        if not _TEAM_ID.fullmatch(team_id):
-            raise DirectoryError(
-                f"{team_id!r} cannot be a team's id: write 1 to 63 lower-case letters, digits, '-' or '_', "
-                "a letter or digit first"
-            )
+        _check_id("a team's id", team_id)
         team = TeamInfo(id=team_id, name=_checked_name(name or team_id), created_at_ms=self._now_ms())
+        values = {"name": team.name, "created_at_ms": team.created_at_ms}
         try:
             with writing(self._engine) as connection:
-                connection.execute(insert(TEAMS).values(id=team.id, name=team.name, created_at_ms=team.created_at_ms))
+                connection.execute(insert(TEAMS).values(id=team.id, **values))
+                self._record(connection, "team.create", f"team:{team.id}", after=values)
         except exc.IntegrityError:
             raise DirectoryError(f"there is a team {team_id!r} already") from None
         return team
@@ -68,43 +100,53 @@ class SqlDirectory:
         with reading(self._engine) as connection:
             return tuple(TeamInfo(**row) for row in connection.execute(select(TEAMS).order_by(TEAMS.c.id)).mappings())
 
+    def create_project(self, team_id: str, project_id: str, name: str | None = None) -> ProjectInfo:
+        """Ids are unique across teams: a budget names its project by nothing else."""
+        _check_id("a project's id", project_id)
+        project = ProjectInfo(project_id, team_id, _checked_name(name or project_id), self._now_ms())
+        values = {"team_id": team_id, "name": project.name, "created_at_ms": project.created_at_ms}
+        try:
+            with writing(self._engine) as connection:
+                _check_team(connection, team_id)
+                connection.execute(insert(PROJECTS).values(id=project_id, **values))
+                self._record(connection, "project.create", f"project:{project_id}", after=values)
+        except exc.IntegrityError:
+            raise DirectoryError(f"there is a project {project_id!r} already") from None
+        return project
+
+    def list_projects(self, team_id: str | None = None) -> tuple[ProjectInfo, ...]:
+        query = select(PROJECTS).order_by(PROJECTS.c.id)
+        if team_id is not None:
+            query = query.where(PROJECTS.c.team_id == team_id)
+        with reading(self._engine) as connection:
+            return tuple(ProjectInfo(**row) for row in connection.execute(query).mappings())
+
     # budgets
 
-    def set_budget(
-        self,
-        subject_kind: SubjectKind,
-        subject_id: str,
-        limit_nusd: int | None,
-        timezone: str = "UTC",
-        seed: Callable[[Budget], None] | None = None,
-    ) -> Budget | None:
-        _check_budget(subject_kind, limit_nusd, timezone)
+    def put_budget(self, budget: Budget, seed: Callable[[Budget], None] | None = None) -> Budget:
         with writing(self._engine) as connection:
-            _check_subject(connection, subject_kind, subject_id)
-            found = connection.execute(select(BUDGETS).where(_of_subject(subject_kind, subject_id))).mappings().first()
-            if limit_nusd is None:
-                connection.execute(delete(BUDGETS).where(_of_subject(subject_kind, subject_id)))
-                return None
-            # The id outlives a rotation and a change of the limit: what was spent is counted under it.
-            budget_id = found["id"] if found else f"{subject_kind}:{subject_id}:month"
-            budget = Budget(budget_id, subject_kind, subject_id, limit_nusd, "month", timezone)
-            if seed is not None:
-                seed(budget)
-            _put_budget(connection, budget, new=found is None)
-            return budget
+            _check_subject(connection, budget)
+            before, after = sql_budgets.put(connection, budget, seed)
+            if before is None:
+                self._record(connection, "budget.create", after.id, after=sql_budgets.as_json(after))
+            elif before != after:
+                as_json = sql_budgets.as_json
+                self._record(connection, "budget.change", after.id, as_json(before), as_json(after))
+            return after
+
+    def remove_budget(self, budget_id: str, source: Source = "admin") -> Budget:
+        with writing(self._engine) as connection:
+            removed = sql_budgets.remove(connection, budget_id, source)
+            self._record(connection, "budget.remove", budget_id, before=sql_budgets.as_json(removed))
+            return removed
 
     def list_budgets(self, team_id: str | None = None) -> tuple[Budget, ...]:
-        query = select(BUDGETS).order_by(BUDGETS.c.subject_kind.desc(), BUDGETS.c.subject_id)
-        if team_id is not None:
-            keys = select(KEYS.c.id).where(KEYS.c.team_id == team_id)
-            query = query.where(
-                or_(
-                    and_(BUDGETS.c.subject_kind == "team", BUDGETS.c.subject_id == team_id),
-                    and_(BUDGETS.c.subject_kind == "key", BUDGETS.c.subject_id.in_(keys)),
-                )
-            )
         with reading(self._engine) as connection:
-            return tuple(Budget(**row) for row in connection.execute(query).mappings())
+            return sql_budgets.listed(connection, team_id)
+
+    def claim_alert(self, budget_id: str, window_label: str, share: str, end_user: str = "") -> bool:
+        with writing(self._engine) as connection:
+            return sql_budgets.claim_alert(connection, budget_id, window_label, share, end_user, self._now_ms())
 
     # keys
 
@@ -114,169 +156,131 @@ class SqlDirectory:
         name: str,
         role: Role = "application",
         allowed_models: Collection[str] | None = None,
+        *,
+        project_id: str | None = None,
+        trusted: bool = False,
+        tags: Collection[str] = (),
     ) -> tuple[KeyInfo, str]:
         if role not in ROLES:
             raise DirectoryError(f"a key's role is {' or '.join(ROLES)}, not {role!r}")
-        models = _checked_models(allowed_models)
+        key, secret = self._new_key(
+            team_id=team_id,
+            name=_checked_name(name),
+            role=role,
+            allowed_models=_checked_models(allowed_models),
+            project_id=project_id,
+            trusted=trusted,
+            tags=_checked_tags(tags),
+        )
         with writing(self._engine) as connection:
-            _check_subject(connection, "team", team_id)
-            return self._insert_key(connection, team_id, _checked_name(name), role, models)
+            _check_team(connection, team_id)
+            if project_id is not None and _team_of_project(connection, project_id) != team_id:
+                raise DirectoryError(f"project {project_id!r} is not of team {team_id!r}")
+            self._add_key(connection, key, secret)
+        return key, secret
 
     def list_keys(self, team_id: str | None = None) -> tuple[KeyInfo, ...]:
-        query = select(KEYS).order_by(KEYS.c.created_at_ms, KEYS.c.id)
-        if team_id is not None:
-            query = query.where(KEYS.c.team_id == team_id)
         with reading(self._engine) as connection:
-            return tuple(_key_info(row) for row in connection.execute(query).mappings())
+            return sql_keys.listed(connection, team_id)
 
     def revoke_key(self, key_id: str) -> KeyInfo:
         """Ends a key for good. Revoking it again changes nothing."""
         with writing(self._engine) as connection:
-            key = _existing_key(connection, key_id)
-            if key.revoked_at_ms is None:
-                connection.execute(update(KEYS).where(KEYS.c.id == key_id).values(revoked_at_ms=self._now_ms()))
-            return _existing_key(connection, key_id)
+            before = sql_keys.existing(connection, key_id)
+            if before.revoked_at_ms is not None:
+                return before
+            after = sql_keys.revoke(connection, before, self._now_ms())
+            self._record(connection, "key.revoke", f"key:{key_id}", sql_keys.as_json(before), sql_keys.as_json(after))
+            return after
 
     def rotate_key(self, key_id: str, grace_seconds: int = 0) -> tuple[KeyInfo, str]:
         if not 0 <= grace_seconds <= _MAX_GRACE_SECONDS:
             raise DirectoryError(f"the grace is {grace_seconds} s; allowed are 0 to {_MAX_GRACE_SECONDS} (90 days)")
         with writing(self._engine) as connection:
-            old = _existing_key(connection, key_id)
+            old = sql_keys.existing(connection, key_id)
             if old.replaced_by is not None:
                 raise DirectoryError(f"key {key_id!r} was replaced by {old.replaced_by!r} already: rotate that one")
             if not old.active_at(self._now_ms()):
                 raise DirectoryError(f"key {key_id!r} is revoked or expired: create a new one instead")
-            new, secret = self._insert_key(connection, old.team_id, old.name, old.role, old.allowed_models)
-            _hand_over(connection, old, new, self._now_ms(), grace_seconds)
+            new, secret = self._new_key(
+                team_id=old.team_id,
+                name=old.name,
+                role=old.role,
+                allowed_models=old.allowed_models,
+                project_id=old.project_id,
+                trusted=old.trusted,
+                tags=old.tags,
+            )
+            self._add_key(connection, new, secret)
+            ended = sql_keys.replace_by(connection, old, new, self._now_ms(), grace_seconds)
+            sql_budgets.hand_over(connection, old.id, new.id)
+            self._record(connection, "key.rotate", f"key:{key_id}", sql_keys.as_json(old), sql_keys.as_json(ended))
             return new, secret
 
     def principal_by_hash(self, secret_sha256_hex: str) -> Principal | None:
         with reading(self._engine) as connection:
-            row = connection.execute(select(KEYS).where(KEYS.c.secret_sha256 == secret_sha256_hex)).mappings().first()
-            if row is None:
-                return None
-            key = _key_info(row)
-            if not key.active_at(self._now_ms()):
+            key = sql_keys.by_hash(connection, secret_sha256_hex)
+            if key is None or not key.active_at(self._now_ms()):
                 return None
             return Principal(
                 key_id=key.id,
                 team_id=key.team_id,
                 role=key.role,
                 allowed_models=key.allowed_models,
-                budgets=_budgets_of(connection, key),
+                budgets=sql_budgets.that_may_apply(connection, key),
                 expires_at_ms=key.expires_at_ms,
+                project_id=key.project_id,
+                trusted=key.trusted,
+                tags=key.tags,
             )
 
-    def _insert_key(
-        self, connection: Connection, team_id: str, name: str, role: Role, models: frozenset[str] | None
-    ) -> tuple[KeyInfo, str]:
+    def _new_key(self, **rights: Any) -> tuple[KeyInfo, str]:
         secret = SECRET_PREFIX + urlsafe_b64encode(self._random_bytes(SECRET_BYTES)).decode().rstrip("=")
-        key = KeyInfo(
-            id=f"key_{self._random_bytes(8).hex()}",
-            team_id=team_id,
-            name=name,
-            role=role,
-            prefix=secret[:_SHOWN_CHARACTERS],
-            created_at_ms=self._now_ms(),
-            allowed_models=models,
-        )
-        connection.execute(
-            insert(KEYS).values(
-                id=key.id,
-                team_id=key.team_id,
-                name=key.name,
-                role=key.role,
-                secret_sha256=secret_sha256(secret),
-                prefix=key.prefix,
-                created_at_ms=key.created_at_ms,
-                allowed_models=None if models is None else orjson.dumps(sorted(models)).decode(),
-            )
-        )
-        return key, secret
+        key_id = f"key_{self._random_bytes(8).hex()}"
+        return KeyInfo(id=key_id, prefix=secret[:_SHOWN_CHARACTERS], created_at_ms=self._now_ms(), **rights), secret
+
+    def _add_key(self, connection: Connection, key: KeyInfo, secret: str) -> None:
+        sql_keys.add(connection, key, secret_sha256(secret))
+        self._record(connection, "key.create", f"key:{key.id}", after=sql_keys.as_json(key))
 
     def _now_ms(self) -> int:
         return int(self._clock.wall() * 1000)
 
 
-def _key_info(row: Any) -> KeyInfo:
-    values = {name: value for name, value in row.items() if name != "secret_sha256"}
-    models = values["allowed_models"]
-    return KeyInfo(**{**values, "allowed_models": None if models is None else frozenset(orjson.loads(models))})
+def _check_team(connection: Connection, team_id: str) -> None:
+    if connection.execute(select(TEAMS.c.id).where(TEAMS.c.id == team_id)).first() is None:
+        raise UnknownEntryError(f"there is no team {team_id!r}; `parsimony teams list` shows them")
 
 
-def _existing_key(connection: Connection, key_id: str) -> KeyInfo:
-    row = connection.execute(select(KEYS).where(KEYS.c.id == key_id).with_for_update()).mappings().first()
-    if row is None:
-        raise UnknownEntryError(f"there is no key {key_id!r}; `parsimony keys list` shows them")
-    return _key_info(row)
+def _team_of_project(connection: Connection, project_id: str) -> str:
+    found = connection.execute(select(PROJECTS.c.team_id).where(PROJECTS.c.id == project_id)).scalar()
+    if found is None:
+        raise UnknownEntryError(f"there is no project {project_id!r}")
+    return str(found)
 
 
-def _hand_over(connection: Connection, old: KeyInfo, new: KeyInfo, now_ms: int, grace_seconds: int) -> None:
-    """Ends `old` and lets `new` stand in for it, and for all that `old` stood in for, budget included."""
-    ending: dict[str, int] = {"revoked_at_ms": now_ms}
-    if grace_seconds:
-        ending = {"expires_at_ms": min(now_ms + grace_seconds * 1000, old.expires_at_ms or 2**63 - 1)}
-    connection.execute(update(KEYS).where(KEYS.c.id == old.id).values(**ending))
-    connection.execute(
-        update(KEYS).where(or_(KEYS.c.id == old.id, KEYS.c.replaced_by == old.id)).values(replaced_by=new.id)
-    )
-    connection.execute(update(BUDGETS).where(_of_subject("key", old.id)).values(subject_id=new.id))
-
-
-def _of_subject(kind: SubjectKind, subject_id: str) -> Any:
-    return and_(BUDGETS.c.subject_kind == kind, BUDGETS.c.subject_id == subject_id)
-
-
-def _budgets_of(connection: Connection, key: KeyInfo) -> tuple[Budget, ...]:
-    """The team's first, then the key's; a replaced key draws on the budget of the one that replaced it."""
-    query = (
-        select(BUDGETS)
-        .where(or_(_of_subject("team", key.team_id), _of_subject("key", key.replaced_by or key.id)))
-        .order_by(BUDGETS.c.subject_kind.desc())
-    )
-    return tuple(Budget(**row) for row in connection.execute(query).mappings())
-
-
-def _put_budget(connection: Connection, budget: Budget, new: bool) -> None:
-    if not new:
-        changes = {"limit_nusd": budget.limit_nusd, "timezone": budget.timezone}
-        connection.execute(update(BUDGETS).where(BUDGETS.c.id == budget.id).values(changes))
-        return
-    connection.execute(
-        insert(BUDGETS).values(
-            id=budget.id,
-            subject_kind=budget.subject_kind,
-            subject_id=budget.subject_id,
-            window=budget.window,
-            limit_nusd=budget.limit_nusd,
-            timezone=budget.timezone,
-        )
-    )
-
-
-def _check_subject(connection: Connection, kind: SubjectKind, subject_id: str) -> None:
+def _check_subject(connection: Connection, budget: Budget) -> None:
+    """There must be one of that name, or a slip of the pen would limit nobody."""
+    kind, subject_id = budget.subject_kind, budget.subject_id
     if kind == "team":
-        # Locked, so that on PostgreSQL two changes of one team's budget take their turns.
-        found = connection.execute(select(TEAMS.c.id).where(TEAMS.c.id == subject_id).with_for_update()).first()
-        if found is None:
-            raise UnknownEntryError(f"there is no team {subject_id!r}; `parsimony teams list` shows them")
-        return
-    key = _existing_key(connection, subject_id)
-    if key.replaced_by is not None:
-        raise DirectoryError(f"key {subject_id!r} was replaced by {key.replaced_by!r}, which has its budget now")
+        _check_team(connection, subject_id)
+    elif kind == "user":
+        _check_team(connection, subject_id.partition("/")[0])
+    elif kind == "project":
+        _team_of_project(connection, subject_id)
+    elif kind == "key":
+        key = sql_keys.existing(connection, subject_id)
+        if key.replaced_by is not None:
+            raise DirectoryError(f"key {subject_id!r} was replaced by {key.replaced_by!r}, which has its budgets now")
+    elif kind == "tag":
+        _check_id("a tag", subject_id)
 
 
-def _check_budget(kind: SubjectKind, limit_nusd: int | None, timezone: str) -> None:
-    if kind not in ("team", "key"):
-        raise DirectoryError(f"a budget is a team's or a key's, not a {kind!r}'s")
-    if limit_nusd is not None and type(limit_nusd) is not int:
-        raise DirectoryError(f"a budget is a whole number of nano-USD, not {limit_nusd!r}")
-    if limit_nusd is not None and not 0 <= limit_nusd <= MAX_NUSD:
-        raise DirectoryError(f"a budget lies between 0 and {format_usd(MAX_NUSD)} USD, not {format_usd(limit_nusd)}")
-    try:
-        ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise DirectoryError(f"{timezone!r} is no time zone, such as UTC or Asia/Shanghai") from None
+def _check_id(what: str, found: str) -> None:
+    if not _ID.fullmatch(found):
+        raise DirectoryError(
+            f"{found!r} cannot be {what}: write 1 to 63 lower-case letters, digits, '-' or '_', a letter or digit first"
+        )
 
 
 def _checked_name(name: str) -> str:
@@ -292,3 +296,11 @@ def _checked_models(models: Collection[str] | None) -> frozenset[str] | None:
     if not models or not all(isinstance(model, str) and model.strip() for model in models):
         raise DirectoryError("allowed models: name at least one model, or leave them out to allow all")
     return frozenset(models)
+
+
+def _checked_tags(tags: Collection[str]) -> tuple[str, ...]:
+    for tag in tags:
+        _check_id("a tag", tag)
+    if len(set(tags)) > MAX_TAGS:
+        raise DirectoryError(f"a key has at most {MAX_TAGS} tags, not {len(set(tags))}")
+    return tuple(sorted(set(tags)))

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.resources import files
 from typing import Any
@@ -44,8 +45,8 @@ _RESETTLE_SECONDS = 2.0
 from its file, may lack the last of what was acknowledged."""
 _KEPT_ANSWER_BYTES = 4_096
 MAX_UNSETTLED = 100_000
-"""Settlements kept in memory while Redis is away. Beyond it they are left to the reservation, which
-the janitor books at its full amount."""
+"""Settlements kept in memory while Redis is away. Beyond it they are on disk only; where they are not there, either,
+they are left to the reservation, which the janitor books at its full amount."""
 
 
 @record()
@@ -78,6 +79,10 @@ class RedisAdmissionStore:
         self._recent: deque[tuple[float, Settlement]] = deque()
         self._held: dict[str, _Held] = {}
         connection.on_connected = self._resume
+        self.on_put_off: Callable[[Settlement], bool] | None = None
+        """Called with each settlement that Redis did not take for now; true where it is safe on disk."""
+        self.on_acknowledged: Callable[[Settlement], None] | None = None
+        """Called with each that Redis has booked."""
         self._clock_offset_s = 0.0
         self._in_flight = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -180,12 +185,17 @@ class RedisAdmissionStore:
         recent = self._recent
         while recent and recent[0][0] < now_s - _RESETTLE_SECONDS:
             recent.popleft()
+        if self.on_acknowledged is not None:
+            self.on_acknowledged(settlement)
         if len(settlement.answer) > _KEPT_ANSWER_BYTES:
             settlement = replace(settlement, cache_key="", keep_seconds=0, answer=b"")
         recent.append((now_s, settlement))
 
     def _put_off(self, settlement: Settlement) -> None:
+        on_disk = self.on_put_off is not None and self.on_put_off(settlement)
         if len(self._unsettled) >= MAX_UNSETTLED:
+            if on_disk:
+                return  # whoever takes over the file will settle it, once this process has ended
             logger.error("too many unsettled requests; %s stays at its reservation", settlement.request_id)
             return
         self._unsettled.append(settlement)

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 from classifiers.base import Tier
 from classifiers.records import record
-from policies.budget import Unit
+from policies.budget import Unit, WhenUnavailable
 
 BEFORE_ANY_EPOCH = ""
 """The epoch of a request that no budget applies to."""
@@ -25,7 +25,8 @@ class BudgetCounter:
     once it is spent. From a use of `downgrades_from` on, only deployments of tier rank `downgrade_rank` or below may
     serve (None: all, always). `model` and `tier` restrict what counts. `bucket_ms` is the part of a
     rolling window, else 0; `expires_at_s`, in Unix seconds, is when the counter of a calendar window may go (0: by
-    itself). A `watched` counter's state comes back with every admission.
+    itself). A `watched` counter's state comes back with every admission. `when_unavailable` is the
+    budget's own answer to an outage (None: as the configuration says).
     """
 
     key: str
@@ -40,6 +41,7 @@ class BudgetCounter:
     bucket_ms: int = 0
     expires_at_s: int = 0
     watched: bool = False
+    when_unavailable: WhenUnavailable | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Counters:
     strict: bool
     filtered: bool
     """One of them counts some deployments only."""
+    when_unavailable: frozenset[WhenUnavailable | None]
+    """What their budgets say of an outage; of a request without any, the configuration's word counts."""
 
 
 @record()

@@ -41,6 +41,7 @@ def counter_of(budget: Budget, period: Period, end_user: str | None = None) -> B
         bucket_ms=window.bucket_ms,
         expires_at_s=0 if window.rolling_s or window.name == "now" else min(calendar_end_s, _FOREVER_S),
         watched=budget.paced or budget.window == "minute",
+        when_unavailable=budget.when_unavailable,
     )
 
 
@@ -53,6 +54,7 @@ def counters_of(all_: Sequence[BudgetCounter]) -> Counters:
         described=orjson.dumps(described),
         strict=any(counter.strict for counter in all_),
         filtered=any(counter.model is not None or counter.tier is not None for counter in all_),
+        when_unavailable=frozenset([counter.when_unavailable for counter in all_] or [None]),
     )
 
 

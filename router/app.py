@@ -71,7 +71,7 @@ def _rest(services: Services) -> FastAPI:
     app.include_router(
         health_router(services.admission, services.dispatcher, ping_sql, services.telemetry, require_admin)
     )
-    app.include_router(admin_router(services.admin, require_admin))
+    app.include_router(admin_router(services.admin, authenticated))
     app.add_exception_handler(ParsimonyError, _render)
     app.add_exception_handler(HTTPException, _render_http)
     app.add_exception_handler(RequestValidationError, _render_validation)

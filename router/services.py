@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from sqlalchemy import Engine
 
@@ -14,11 +15,13 @@ from router.pipeline.authenticate import Authenticator
 from router.pipeline.chat import ChatPipeline
 from router.pipeline.dispatch import Dispatcher
 from router.pipeline.models import Models
+from router.stores.administration import unix_ms
 from router.stores.counters import window_of
 from router.stores.redis_admission import RedisAdmissionStore
 from router.stores.redis_budgets import RedisBudgets
 from router.stores.sql_directory import SqlDirectory
 from router.stores.sql_ledger import SqlLedger
+from router.stores.sql_rates import SqlRates
 from router.telemetry import Telemetry
 
 
@@ -33,15 +36,25 @@ class AdminServices:
     budgets: RedisBudgets
     baseline_deployments: tuple[str, ...]
 
-    def seed(self, budget: Budget) -> None:
-        """Starts a budget's counter at what its subject has spent in this window already."""
-        now = SYSTEM_CLOCK.now()
-        self.budgets.seed(budget, self.spent_in(budget, window_of(budget, now)), now)
+    @property
+    def rates(self) -> SqlRates:
+        return SqlRates(self.engine)
 
-    def spent_in(self, budget: Budget, period: Period) -> int:
-        """Nano-USD that the budget's subject spent in `period`, by the ledger."""
-        from_ms, to_ms = int(period.start.timestamp() * 1000), int(period.end.timestamp() * 1000)
-        return self.ledger.spent_by_subject(from_ms, to_ms).get((budget.subject_kind, budget.subject_id), 0)
+    def acting_as(self, actor: str) -> Self:
+        """The same, whose changes are recorded as those of `actor`."""
+        return replace(self, directory=self.directory.acting_as(actor))
+
+    def seed(self, budget: Budget) -> None:
+        """Starts a budget's counters at what its subject has used in this window already."""
+        now = SYSTEM_CLOCK.now()
+        self.budgets.seed(budget, self.used_in(budget, window_of(budget, now)), now)
+
+    def used_in(self, budget: Budget, period: Period) -> dict[tuple[str, int], int]:
+        """What counts against `budget` in `period`, by the ledger: by end user, and by part of a rolling window."""
+        if budget.unit == "parallel":  # which is held and given back, and adds up to nothing
+            return {}
+        bucket_ms = budget.parsed_window.bucket_ms or None
+        return self.ledger.usage(budget, unix_ms(period.start), unix_ms(period.end), bucket_ms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,46 +1,31 @@
-"""The admin API at /admin/v1: teams, keys, budgets, reports and single requests.
+"""The admin API at /admin/v1: teams, projects, keys, reports and single requests; budgets have a module of their own.
 
 All of it is synchronous and runs in the thread pool: it reads SQL and Redis, and may take its time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
 from functools import cache
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, Literal
 
-import redis
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import PlainTextResponse
-from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
-from policies.budget import SubjectKind
-from policies.money import parse_usd
+from router.api import admin_budgets
+from router.api import admin_examples as examples
+from router.api.admin_access import ADMINS, MANAGERS, READERS, Authenticate, CallerOf, router_for
+from router.api.admin_examples import documented
+from router.api.admin_source import AdminSource
 from router.clock import SYSTEM_CLOCK
-from router.config import Config
-from router.errors import InvalidRequest, RecordNotFound, StoreUnavailable
+from router.errors import InvalidRequest, RecordNotFound
 from router.prices import PriceBook, load_prices
 from router.reports import render
 from router.reports.explanation import explained, explanation_as_json
 from router.reports.savings import report_span, savings_report
-from router.stores.administration import (
-    budget_as_json,
-    budget_state_as_json,
-    budget_states,
-    key_as_json,
-    put_budget,
-    team_as_json,
-    team_of,
-)
-from router.stores.base import AdminStores, DirectoryError, KeyInfo, Role, UnknownEntryError
-
-
-class AdminSource(AdminStores, Protocol):
-    """The stores, and the configuration whose prices explain a request."""
-
-    @property
-    def config(self) -> Config: ...
+from router.stores.administration import Terms, budget_states, team_of
+from router.stores.base import KeyInfo, Role
+from router.stores.entries import budget_state_as_json, key_as_json, project_as_json, team_as_json
 
 
 class _Body(BaseModel):
@@ -52,73 +37,63 @@ class NewTeam(_Body):
     name: str | None = None
 
 
+class NewProject(_Body):
+    team_id: str
+    id: str
+    name: str | None = None
+
+
 class NewKey(_Body):
     team_id: str
     name: str
     role: Role = "application"
     allowed_models: list[str] | None = None
+    project_id: str | None = None
+    trusted: bool = False
+    tags: list[str] = []
 
 
 class Rotation(_Body):
     grace_seconds: int = Field(default=0, ge=0)
 
 
-class NewBudget(_Body):
+class MonthlyBudget(_Body):
     """Dollars a calendar month, as a decimal string or a whole number; null takes the budget away."""
 
     limit_usd: StrictStr | StrictInt | None
-    timezone: str = "UTC"
+    timezone: str | None = None
+
+    @property
+    def terms(self) -> Terms:
+        return {} if self.timezone is None else {"timezone": self.timezone}
 
 
-RequireAdmin = Callable[[Request], Awaitable[object]]
-
-
-class _AdminRoute(APIRoute):
-    """The border where callers are let in, and where the stores' errors become those of the API."""
-
-    require_admin: ClassVar[RequireAdmin]
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def translated(request: Request) -> Response:
-            # Not as a dependency: FastAPI reads and parses the body before it asks those.
-            await type(self).require_admin(request)
-            try:
-                return await handle(request)
-            except UnknownEntryError as error:
-                raise RecordNotFound(str(error)) from error
-            except DirectoryError as error:
-                raise InvalidRequest(str(error)) from error
-            except redis.RedisError as error:
-                raise StoreUnavailable(f"the budget counters are out of reach: {error}") from error
-
-        return translated
-
-
-def admin_router(services: AdminSource, require_admin: RequireAdmin) -> APIRouter:
-    """The routes. `require_admin` raises unless the caller holds an admin key; it is asked before a body is read."""
-    route_class = type("_LockedRoute", (_AdminRoute,), {"require_admin": staticmethod(require_admin)})
-    router = APIRouter(prefix="/admin/v1", tags=["admin"], route_class=route_class)
-    _add_teams(router, services)
-    _add_keys(router, services)
-    _add_reports(router, services)
-    _add_requests(router, services)
+def admin_router(services: AdminSource, authenticate: Authenticate) -> APIRouter:
+    """The routes. `authenticate` raises InvalidApiKey, and is asked before a body is read."""
+    reading, managing, administering = (router_for(authenticate, roles) for roles in (READERS, MANAGERS, ADMINS))
+    _add_reading(reading, services)
+    admin_budgets.add_reading(reading, services)
+    _add_reports(reading, services)
+    _add_requests(reading, services)
+    _add_managing(managing, services)
+    admin_budgets.add_managing(managing, services)
+    _add_administering(administering, services)
+    router = APIRouter(prefix="/admin/v1")
+    for part in (reading, managing, administering):
+        router.include_router(part)
     return router
 
 
-def _add_teams(router: APIRouter, stores: AdminStores) -> None:
-    @router.get("/teams")
-    def list_teams() -> dict[str, Any]:
-        budgets = stores.directory.list_budgets()
-        return {"teams": [team_as_json(team, budgets) for team in stores.directory.list_teams()]}
+def _add_reading(router: APIRouter, stores: AdminSource) -> None:
+    @router.get("/teams", **documented("List teams with their monthly budgets", examples.TEAMS))
+    def list_teams(caller: CallerOf) -> dict[str, Any]:
+        budgets = stores.directory.list_budgets(caller.only_team)
+        teams = [team for team in stores.directory.list_teams() if caller.only_team in (None, team.id)]
+        return {"teams": [team_as_json(team, budgets) for team in teams]}
 
-    @router.post("/teams", status_code=201)
-    def create_team(body: NewTeam) -> dict[str, Any]:
-        return team_as_json(stores.directory.create_team(body.id, body.name), ())
-
-    @router.get("/teams/{team_id}")
-    def show_team(team_id: str) -> dict[str, Any]:
+    @router.get("/teams/{team_id}", **documented("Show a team, its budgets and its keys", examples.TEAM_DETAIL))
+    def show_team(team_id: str, caller: CallerOf) -> dict[str, Any]:
+        caller.scope(team_id)
         team = team_of(stores, team_id)
         states = budget_states(stores, team_id, SYSTEM_CLOCK.now())
         return team_as_json(team, [state.budget for state in states]) | {
@@ -126,44 +101,79 @@ def _add_teams(router: APIRouter, stores: AdminStores) -> None:
             "keys": [_key(key) for key in stores.directory.list_keys(team_id)],
         }
 
-    @router.put("/teams/{team_id}/budget")
-    def set_team_budget(team_id: str, body: NewBudget) -> dict[str, Any]:
-        return _put_budget(stores, "team", team_id, body)
+    @router.get("/projects", **documented("List projects", examples.PROJECTS))
+    def list_projects(caller: CallerOf, team: str | None = None) -> dict[str, Any]:
+        return {"projects": [project_as_json(p) for p in stores.directory.list_projects(caller.scope(team))]}
+
+    @router.get("/keys", **documented("List keys, without their secrets", examples.KEYS))
+    def list_keys(caller: CallerOf, team: str | None = None) -> dict[str, Any]:
+        return {"keys": [_key(key) for key in stores.directory.list_keys(caller.scope(team))]}
 
 
-def _add_keys(router: APIRouter, stores: AdminSource) -> None:
-    @router.get("/keys")
-    def list_keys(team: str | None = None) -> dict[str, Any]:
-        return {"keys": [_key(key) for key in stores.directory.list_keys(team)]}
-
-    @router.post("/keys", status_code=201)
-    def create_key(body: NewKey, response: Response) -> dict[str, Any]:
+def _add_managing(router: APIRouter, stores: AdminSource) -> None:
+    @router.post("/keys", status_code=201, **documented("Make a key", examples.SECRET, status=201))
+    def create_key(body: NewKey, response: Response, caller: CallerOf) -> dict[str, Any]:
+        """The answer is the only one that ever holds the secret."""
+        caller.scope(body.team_id)
+        caller.check_key_terms(body.role, body.trusted)
         stores.config.check_model_names(body.allowed_models or ())
-        return _secret(response, *stores.directory.create_key(body.team_id, body.name, body.role, body.allowed_models))
+        made = stores.acting_as(caller.actor).directory.create_key(
+            body.team_id,
+            body.name,
+            body.role,
+            body.allowed_models,
+            project_id=body.project_id,
+            trusted=body.trusted,
+            tags=body.tags,
+        )
+        return _secret(response, *made)
 
-    @router.post("/keys/{key_id}/revoke")
-    def revoke_key(key_id: str) -> dict[str, Any]:
-        return _key(stores.directory.revoke_key(key_id))
+    @router.post("/keys/{key_id}/revoke", **documented("End a key for good", examples.KEY))
+    def revoke_key(key_id: str, caller: CallerOf) -> dict[str, Any]:
+        caller.changeable_key(stores, key_id)
+        return _key(stores.acting_as(caller.actor).directory.revoke_key(key_id))
 
-    @router.post("/keys/{key_id}/rotate", status_code=201)
-    def rotate_key(key_id: str, response: Response, body: Rotation | None = None) -> dict[str, Any]:
+    @router.post("/keys/{key_id}/rotate", status_code=201, **documented("Replace a key", examples.SECRET, status=201))
+    def rotate_key(key_id: str, response: Response, caller: CallerOf, body: Rotation | None = None) -> dict[str, Any]:
+        """By one of the same team, rights and budgets. The old one stops at once, or after `grace_seconds`."""
+        caller.changeable_key(stores, key_id)
         grace_seconds = body.grace_seconds if body else 0
-        return _secret(response, *stores.directory.rotate_key(key_id, grace_seconds))
+        return _secret(response, *stores.acting_as(caller.actor).directory.rotate_key(key_id, grace_seconds))
 
-    @router.put("/keys/{key_id}/budget")
-    def set_key_budget(key_id: str, body: NewBudget) -> dict[str, Any]:
-        return _put_budget(stores, "key", key_id, body)
+    @router.put("/keys/{key_id}/budget", **documented("Limit a key's dollars a month", examples.MONTHLY_BUDGET))
+    def set_key_budget(key_id: str, body: MonthlyBudget, caller: CallerOf) -> dict[str, Any]:
+        return admin_budgets.limit_monthly(stores, caller, "key", key_id, body.limit_usd, body.terms)
 
 
-def _add_reports(router: APIRouter, stores: AdminStores) -> None:
-    @router.get("/reports/savings", response_model=None)
+def _add_administering(router: APIRouter, stores: AdminSource) -> None:
+    @router.post("/teams", status_code=201, **documented("Make a team", examples.TEAM, status=201))
+    def create_team(body: NewTeam, caller: CallerOf) -> dict[str, Any]:
+        return team_as_json(stores.acting_as(caller.actor).directory.create_team(body.id, body.name), ())
+
+    @router.put("/teams/{team_id}/budget", **documented("Limit a team's dollars a month", examples.MONTHLY_BUDGET))
+    def set_team_budget(team_id: str, body: MonthlyBudget, caller: CallerOf) -> dict[str, Any]:
+        return admin_budgets.limit_monthly(stores, caller, "team", team_id, body.limit_usd, body.terms)
+
+    @router.post("/projects", status_code=201, **documented("Make a project", examples.PROJECT, status=201))
+    def create_project(body: NewProject, caller: CallerOf) -> dict[str, Any]:
+        made = stores.acting_as(caller.actor).directory.create_project(body.team_id, body.id, body.name)
+        return project_as_json(made)
+
+
+def _add_reports(router: APIRouter, stores: AdminSource) -> None:
+    @router.get(
+        "/reports/savings",
+        response_model=None,
+        **documented("Compare what was spent with what the baseline would have cost", examples.SAVINGS),
+    )
     def savings(
+        caller: CallerOf,
         from_text: Annotated[str | None, Query(alias="from")] = None,
         to_text: Annotated[str | None, Query(alias="to")] = None,
         team: str | None = None,
         output: Annotated[Literal["json", "csv"], Query(alias="format")] = "json",
     ) -> dict[str, Any] | Response:
-        now = SYSTEM_CLOCK.now()
+        now, team = SYSTEM_CLOCK.now(), caller.scope(team)
         try:
             from_ms, to_ms = report_span(from_text, to_text, now)
         except ValueError as error:
@@ -188,23 +198,14 @@ def _add_requests(router: APIRouter, services: AdminSource) -> None:
     def prices() -> PriceBook:
         return load_prices(services.config.prices)
 
-    @router.get("/requests/{request_id}")
-    def show_request(request_id: str) -> dict[str, Any]:
+    @router.get("/requests/{request_id}", **documented("Explain a request", examples.REQUEST))
+    def show_request(request_id: str, caller: CallerOf) -> dict[str, Any]:
         record = services.ledger.get(request_id)
-        if record is None:
+        if record is None or caller.only_team not in (None, record.team_id):
             raise RecordNotFound(
                 f"There is no record of {request_id!r}; records reach the ledger about a second after the answer."
             )
         return explanation_as_json(explained(record, services.config, prices()))
-
-
-def _put_budget(stores: AdminStores, kind: SubjectKind, subject_id: str, body: NewBudget) -> dict[str, Any]:
-    try:
-        limit_nusd = None if body.limit_usd is None else parse_usd(body.limit_usd)
-    except ValueError as error:
-        raise InvalidRequest(str(error), param="limit_usd") from error
-    budget = put_budget(stores, kind, subject_id, limit_nusd, body.timezone)
-    return {"budget": None if budget is None else budget_as_json(budget)}
 
 
 def _key(key: KeyInfo) -> dict[str, Any]:
@@ -212,6 +213,6 @@ def _key(key: KeyInfo) -> dict[str, Any]:
 
 
 def _secret(response: Response, key: KeyInfo, secret: str) -> dict[str, Any]:
-    """The only answer that ever holds the secret; no cache on the way may keep it."""
+    """No cache on the way may keep the secret."""
     response.headers["cache-control"] = "no-store"
     return {"key": _key(key), "secret": secret}

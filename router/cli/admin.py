@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import getpass
+import os
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +25,8 @@ from router.clock import SYSTEM_CLOCK
 from router.config import default_config_path
 from router.errors import ParsimonyError, StoreUnavailable
 from router.services import AdminServices
-from router.stores.administration import budget_as_json, budget_states, put_budget
+from router.stores.administration import Terms, budget_states, remove_monthly, set_budget
+from router.stores.entries import budget_as_json
 from router.stores.sql_engine import migrate
 
 _UNFOLDED_COLUMNS = 1_000
@@ -40,13 +43,21 @@ def administration(config: Path | None) -> Iterator[AdminServices]:
         services = open_admin(config or default_config_path())
         migrate(services.engine)
         try:
-            yield services
+            yield services.acting_as(actor())
         finally:
             services.engine.dispose()
     except (StoreUnavailable, redis.RedisError) as error:
         fail(str(error), FAILED)
     except (ParsimonyError, ValueError) as error:
         fail(str(error), USAGE)
+
+
+def actor() -> str:
+    """Whoever sits at the terminal, as the audit log names them."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):  # in a container that has no name for this user
+        return f"cli:{os.getuid()}"
 
 
 def now() -> datetime:
@@ -69,7 +80,7 @@ def print_facts(facts: list[tuple[str, str]]) -> None:
 
 
 def print_table(
-    headings: tuple[str, ...], rows: list[tuple[str, ...]], *, whole: Collection[str] = ("key", "team")
+    headings: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, whole: Collection[str] = ("key", "team")
 ) -> None:
     """Cells are folded where the terminal is narrow, save those of the columns `whole`: ids are there to be copied."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
@@ -77,11 +88,13 @@ def print_table(
         table.add_column(heading, overflow="fold", no_wrap=heading in whole)
     for row in rows:
         table.add_row(*map(Text, row))
+    print_whole(table)
+
+
+def print_whole(table: Table) -> None:
+    """For grep and cut: no line is folded to the width of a terminal that is not there."""
     console = Console()
-    if not console.is_terminal:
-        # For grep and cut: no line is folded to the width of a terminal that is not there.
-        console = Console(width=_UNFOLDED_COLUMNS)
-    console.print(table)
+    (console if console.is_terminal else Console(width=_UNFOLDED_COLUMNS)).print(table)
 
 
 def states_or_warning(services: AdminServices, team_id: str | None) -> tuple[BudgetState, ...]:
@@ -94,17 +107,23 @@ def states_or_warning(services: AdminServices, team_id: str | None) -> tuple[Bud
 
 
 def change_budget(
-    config: Path | None, kind: SubjectKind, subject_id: str, amount: str, timezone: str, as_json: bool
+    config: Path | None, kind: SubjectKind, subject_id: str, amount: str, timezone: str | None, as_json: bool
 ) -> None:
     """Sets the monthly budget of a team or key as it was written, and says what holds now."""
     with administration(config) as services:
-        budget = put_budget(services, kind, subject_id, parse_limit(amount), timezone)
+        limit_nusd = parse_limit(amount)
+        if limit_nusd is None:
+            remove_monthly(services, kind, subject_id)
+            budget = None
+        else:
+            terms: Terms = {} if timezone is None else {"timezone": timezone}
+            budget = set_budget(services, kind, subject_id, limit_nusd, terms=terms)
     if as_json:
         print_json(None if budget is None else budget_as_json(budget))
     elif budget is None:
         typer.echo(f"{subject_id} has no budget {'of its own ' if kind == 'key' else ''}now.")
     else:
-        typer.echo(f"{subject_id} may spend {format_usd(budget.limit_nusd)} USD a month ({budget.timezone}).")
+        typer.echo(f"{subject_id} may spend {format_usd(budget.limit)} USD a month ({budget.timezone}).")
 
 
 def parse_limit(text: str) -> int | None:

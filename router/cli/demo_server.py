@@ -141,7 +141,7 @@ def _demo_config(base: Path, folder: Path, port: int) -> dict[str, Any]:
     values["data_dir"] = str(folder / "data")
     values["prices"] = str((base.parent / values.get("prices", "prices.yaml")).resolve())
     values["simulate"] = "always"
-    # The user's own stores stay out of it.
-    values.pop("redis", None)
-    values.pop("sql", None)
+    # The user's own stores stay out of it, and so do the budgets and the receivers of the user's own teams.
+    for section in ("redis", "sql", "budgets", "alerts"):
+        values.pop(section, None)
     return values

@@ -8,8 +8,8 @@ import typer
 
 from router.cli.admin import administration, change_budget, now_ms, print_facts, print_json, print_table
 from router.cli.options import ConfigOption, JsonOption
-from router.stores.administration import key_as_json
 from router.stores.base import KeyInfo
+from router.stores.entries import key_as_json
 
 app = typer.Typer(help="The keys that applications present.", no_args_is_help=True)
 
@@ -20,7 +20,14 @@ KeyArgument = Annotated[str, typer.Argument(metavar="KEY_ID", help="As `parsimon
 def create(
     team: Annotated[str, typer.Option("--team", help="The team that pays.")],
     name: Annotated[str, typer.Option("--name", help="What the key is for.")],
-    role: Annotated[str, typer.Option("--role", help="application, or admin for the admin API.")] = "application",
+    role: Annotated[
+        str, typer.Option("--role", help="application; for the admin API: viewer, manager (of the team), or admin.")
+    ] = "application",
+    project: Annotated[str | None, typer.Option("--project", help="The team's project that it works for.")] = None,
+    trusted: Annotated[
+        bool, typer.Option("--trusted", help="Its requests may name the end user and add tags.")
+    ] = False,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="What its requests are; repeat for more.")] = None,
     model: Annotated[
         list[str] | None, typer.Option("--model", help="An alias or deployment it may use; repeat for more. Else all.")
     ] = None,
@@ -31,7 +38,10 @@ def create(
     with administration(config) as services:
         services.config.check_model_names(model or ())
         chosen: Any = role  # the directory says what it allows
-        _show_secret(*services.directory.create_key(team, name, chosen, model or None), as_json)
+        made = services.directory.create_key(
+            team, name, chosen, model or None, project_id=project, trusted=trusted, tags=tag or ()
+        )
+    _show_secret(*made, as_json)
 
 
 @app.command("list")
@@ -46,7 +56,10 @@ def list_keys(
     if as_json:
         print_json(keys)
         return
-    print_table(("key", "team", "name", "role", "secret", "state", "models", "created"), [_row(key) for key in keys])
+    print_table(
+        ("key", "team", "project", "name", "role", "tags", "secret", "state", "models", "created"),
+        [_row(key) for key in keys],
+    )
 
 
 @app.command("revoke")
@@ -76,7 +89,7 @@ def rotate(
 def set_budget(
     key_id: KeyArgument,
     amount: Annotated[str, typer.Argument(metavar="USD", help="Dollars a calendar month, or none.")],
-    timezone: Annotated[str, typer.Option("--timezone", help="Where its months begin.")] = "UTC",
+    timezone: Annotated[str | None, typer.Option("--timezone", help="Where its months begin; UTC if new.")] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -95,6 +108,9 @@ def _show_secret(key: KeyInfo, secret: str, as_json: bool) -> None:
             ("team", key.team_id),
             ("name", key.name),
             ("role", key.role),
+            *([("project", key.project_id)] if key.project_id else []),
+            *([("trusted", "yes: it may name end users and tags")] if key.trusted else []),
+            *([("tags", ", ".join(sorted(key.tags)))] if key.tags else []),
             ("models", models),
             ("secret", secret),
         ]
@@ -105,5 +121,6 @@ def _show_secret(key: KeyInfo, secret: str, as_json: bool) -> None:
 def _row(key: dict[str, Any]) -> tuple[str, ...]:
     models = "all" if key["allowed_models"] is None else ", ".join(key["allowed_models"])
     state = key["state"] + (f" by {key['replaced_by']}" if key["state"] == "replaced" else "")
-    named = [key[column] for column in ("id", "team_id", "name", "role")]
+    role = f"{key['role']}, trusted" if key["trusted"] else key["role"]
+    named = (key["id"], key["team_id"], key["project_id"] or "", key["name"], role, ", ".join(key["tags"]))
     return (*named, f"{key['prefix']}…", state, models, key["created_at"][:10])

@@ -18,15 +18,10 @@ from router.cli.admin import (
     states_or_warning,
 )
 from router.cli.options import ConfigOption, JsonOption
-from router.reports.render import budget_table
-from router.stores.administration import (
-    budget_state_as_json,
-    key_as_json,
-    key_state,
-    team_as_json,
-    team_of,
-)
+from router.reports.budgets import budget_table
+from router.stores.administration import team_of
 from router.stores.base import TeamInfo
+from router.stores.entries import budget_state_as_json, key_as_json, key_state, team_as_json
 
 app = typer.Typer(help="Teams and their budgets.", no_args_is_help=True)
 
@@ -65,7 +60,7 @@ def list_teams(config: ConfigOption = None, as_json: JsonOption = False) -> None
 def set_budget(
     team_id: TeamArgument,
     amount: Annotated[str, typer.Argument(metavar="USD", help="Dollars a calendar month, or none.")],
-    timezone: Annotated[str, typer.Option("--timezone", help="Where its months begin.")] = "UTC",
+    timezone: Annotated[str | None, typer.Option("--timezone", help="Where its months begin; UTC if new.")] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:

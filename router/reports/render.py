@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -14,17 +13,14 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from policies.budget import BudgetState
-from policies.money import NUSD_PER_USD, format_usd
+from policies.money import format_usd
+from router.reports.bars import BAR_CELLS, bar, bare_table
+from router.reports.budgets import TABLE_DECIMALS, budget_table
 from router.reports.savings import CAUSES, SavingsLine, SavingsReport
-from router.stores.administration import budget_state_as_json
+from router.stores.entries import budget_state_as_json
 
-BAR_CELLS = 20
-TABLE_DECIMALS = 4
-_EIGHTHS = " ▏▎▍▌▋▊▉█"
 _BREAKDOWNS = ("by_cause", "by_team", "by_model", "by_alias", "by_status")
 _ALWAYS_SHOWN = ("by_cause", "by_team", "by_model")
-_NAME_CELLS = 22
 _WIDTH_BESIDE_BAR = 74
 _TITLES = {
     "by_cause": "Why",
@@ -83,7 +79,7 @@ def _title(report: SavingsReport) -> Text:
 
 
 def _breakdown_table(title: str, lines: Sequence[SavingsLine], cells: int) -> Table:
-    table = _bare_table(title)
+    table = bare_table(title)
     for heading, width in (("requests", 8), ("spent $", 9), ("baseline $", 10), ("saved $", 9), ("saved", 8)):
         table.add_column(heading, justify="right", min_width=width, no_wrap=True)
     table.add_column("", width=cells)
@@ -103,48 +99,6 @@ def _breakdown_table(title: str, lines: Sequence[SavingsLine], cells: int) -> Ta
 def _shown_name(title: str, name: str) -> str:
     # Wherever a cause is shown to people it is shown in words.
     return {str(cause): words for cause, words in CAUSES.items()}[name] if title == _TITLES["by_cause"] else name
-
-
-def _bare_table(title: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    table.add_column(title, min_width=_NAME_CELLS, overflow="fold")
-    return table
-
-
-def budget_table(budgets: Sequence[BudgetState], cells: int = BAR_CELLS) -> Table:
-    """Where each budget stands; the bar is what is spent or held for requests under way."""
-    table = _bare_table("Budget")
-    table.add_column("month", min_width=8)
-    for heading, width in (("limit $", 9), ("spent $", 10), ("held $", 9), ("left $", 8)):
-        table.add_column(heading, justify="right", min_width=width, no_wrap=True)
-    table.add_column("", width=cells)
-    for state in budgets:
-        used = _used_percent(state)
-        table.add_row(
-            Text(f"{state.budget.subject_kind} {state.budget.subject_id}"),
-            state.window_label,
-            format_usd(state.budget.limit_nusd, 2 if state.budget.limit_nusd >= NUSD_PER_USD else TABLE_DECIMALS),
-            format_usd(state.spent_nusd, TABLE_DECIMALS),
-            format_usd(state.reserved_nusd, TABLE_DECIMALS),
-            format_usd(state.available_nusd, TABLE_DECIMALS),
-            bar(used, cells, style="red" if state.available_nusd == 0 else "cyan"),
-        )
-    return table
-
-
-def bar(percent: Decimal | None, cells: int = BAR_CELLS, style: str = "green") -> Text:
-    """`percent` of 100 as a bar of so many cells, to an eighth of a cell; a loss is one red cell."""
-    if percent is None or percent == 0:
-        return Text("")
-    if percent < 0:
-        return Text("◀", style="red")
-    eighths = max(1, int(min(percent, Decimal(100)) * cells * 8 / 100))
-    return Text("█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip(), style=style)
-
-
-def _used_percent(state: BudgetState) -> Decimal:
-    used, limit = state.spent_nusd + state.reserved_nusd, state.budget.limit_nusd
-    return (Decimal(100 * used) / limit).quantize(Decimal("0.1")) if limit else Decimal("100.0")
 
 
 def _percent(line: SavingsLine) -> str:

@@ -1,43 +1,217 @@
-"""What the command line and the admin API do alike: budgets with their counters, and how entries are shown."""
+"""What the command line, the admin API and the start of a server do alike to budgets, and how they look entries up."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from typing import Protocol, Self, TypedDict
 
 import redis
 
-from policies.budget import Budget, BudgetState, SubjectKind
-from policies.money import format_usd
-from router.errors import StoreUnavailable
-from router.stores.base import AdminStores, KeyInfo, TeamInfo, UnknownEntryError
+from classifiers.base import Tier
+from policies.budget import Action, Budget, BudgetState, SubjectKind, Unit, WhenUnavailable, budget_id
+from policies.periods import Period
+from router.config import BudgetsConfig
+from router.errors import ConfigError, StoreUnavailable
+from router.stores.base import (
+    AdminStores,
+    AuditEntry,
+    Directory,
+    DirectoryError,
+    KeyInfo,
+    Ledger,
+    TeamInfo,
+    UnknownEntryError,
+)
+from router.stores.counters import window_of
 
 logger = logging.getLogger(__name__)
 
+CONFIG_ACTOR = "config"
+MAX_USERS_SHOWN = 1_000
+_AUDIT_PAGE = 1_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-def put_budget(
-    stores: AdminStores, subject_kind: SubjectKind, subject_id: str, limit_nusd: int | None, timezone: str
-) -> Budget | None:
-    """Sets or removes a budget. What its subject has spent in this month already counts."""
 
-    def seed(budget: Budget) -> None:
+class ActingStores(AdminStores, Protocol):
+    """Stores whose changes can be recorded as somebody's."""
+
+    def acting_as(self, actor: str) -> Self: ...
+
+
+class Terms(TypedDict, total=False):
+    """What can be changed about a budget besides its limit; what is not given stays as it is."""
+
+    timezone: str
+    action: Action
+    downgrade_from: Fraction | None
+    downgrade_to: Tier
+    alert_shares: tuple[Fraction, ...]
+    paced: bool
+    when_unavailable: WhenUnavailable | None
+
+
+# ---- changes -------------------------------------------------------------------------------------
+
+
+def set_budget(
+    stores: AdminStores,
+    subject_kind: SubjectKind,
+    subject_id: str,
+    limit: int,
+    *,
+    unit: Unit = "usd",
+    window: str = "month",
+    model: str | None = None,
+    tier: Tier | None = None,
+    terms: Terms,
+) -> Budget:
+    """Sets the limit and `terms` of the budget of that subject, unit, window, model and tier; makes it where it is new.
+
+    What was used in its current window already counts. Raises DirectoryError.
+    """
+    try:
+        budget = Budget(
+            id=budget_id(subject_kind, subject_id, unit=unit, window=window, model=model, tier=tier),
+            subject_kind=subject_kind,
+            subject_id=subject_id,
+            limit=limit,
+            unit=unit,
+            window=window,
+            model=model,
+            tier=tier,
+        )
+        there = [other for other in stores.directory.list_budgets() if _identity(other) == _identity(budget)]
+        return put_budget(stores, replace(there[0] if there else budget, limit=limit, source="admin", **terms))
+    except ValueError as error:
+        if isinstance(error, DirectoryError):
+            raise
+        raise DirectoryError(str(error)) from error
+
+
+def put_budget(stores: AdminStores, budget: Budget) -> Budget:
+    """As Directory.put_budget, counting what was used in the current window already."""
+
+    def seed(found: Budget) -> None:
         try:
-            stores.seed(budget)
+            stores.seed(found)
         except redis.RedisError as error:
             # Before the first start of an embedded Redis there are no counters yet, nor anything spent.
             logger.warning("the counters are out of reach, so this budget counts from its first request: %s", error)
 
-    return stores.directory.set_budget(subject_kind, subject_id, limit_nusd, timezone, seed)
+    return stores.directory.put_budget(budget, seed)
+
+
+def remove_monthly(stores: AdminStores, subject_kind: SubjectKind, subject_id: str) -> None:
+    """Takes away the budget of dollars a month, where there is one. Raises UnknownEntryError without such a subject."""
+    wanted = (subject_kind, subject_id, "usd", "month", None, None)
+    for budget in stores.directory.list_budgets():
+        if _identity(budget) == wanted:
+            stores.directory.remove_budget(budget.id)
+            return
+    if subject_kind == "team":
+        team_of(stores, subject_id)
+    else:
+        key_of(stores, subject_id)
+
+
+def sync_declared(stores: ActingStores, config: BudgetsConfig) -> None:
+    """Sets the budgets that the configuration declares, and removes those that it no longer does.
+
+    Raises ConfigError that names the budget where one cannot be: its team, project or key must be there.
+    """
+    acting = stores.acting_as(CONFIG_ACTOR)
+    # A key's budget goes over to the one that replaces it; the file may still name the old one.
+    successors = {key.id: key.replaced_by for key in acting.directory.list_keys() if key.replaced_by is not None}
+    kept = set()
+    for at, declared in enumerate(config.declared_budgets()):
+        subject_id = declared.subject_id
+        if declared.subject_kind == "key":
+            subject_id = successors.get(subject_id, subject_id)
+        try:
+            kept.add(put_budget(acting, replace(declared, subject_id=subject_id)).id)
+        except DirectoryError as error:
+            raise ConfigError(f"budgets.declared.{at} ({declared.id}): {error}") from error
+    for budget in acting.directory.list_budgets():
+        if budget.source == "config" and budget.id not in kept:
+            acting.directory.remove_budget(budget.id, source="config")
+
+
+def _identity(budget: Budget) -> tuple[str | None, ...]:
+    """What there can be one budget of only. Its id is no such thing: it outlives the rotation of a key."""
+    return budget.subject_kind, budget.subject_id, budget.unit, budget.window, budget.model, budget.tier
+
+
+# ---- looking up ----------------------------------------------------------------------------------
 
 
 def budget_states(stores: AdminStores, team_id: str | None, now: datetime) -> tuple[BudgetState, ...]:
-    """Where every budget stands, or those of one team and its keys. Raises StoreUnavailable."""
+    """Where every budget stands, or those of one team, its projects, keys and users. Raises StoreUnavailable."""
+    return states_of(stores, stores.directory.list_budgets(team_id), now)
+
+
+def states_of(stores: AdminStores, budgets: Sequence[Budget], now: datetime) -> tuple[BudgetState, ...]:
+    """One state a budget: of one of every user, that of the user who has used most. Raises StoreUnavailable."""
+    heaviest = {budget.id: _users_of(stores, budget, now)[:1] for budget in budgets if budget.is_of_every_user}
+    found = {state.budget.id: state for state in _states(stores, budgets, now, heaviest)}
+    return tuple(found.get(b.id) or BudgetState(b, window_of(b, now).label, 0, 0) for b in budgets)
+
+
+def user_states(stores: AdminStores, budget: Budget, now: datetime) -> tuple[BudgetState, ...]:
+    """Where a budget of every user stands for each who used any of it in this window, the heaviest first.
+
+    At most MAX_USERS_SHOWN. Whoever has just begun may be missing: the ledger says who there is. Raises
+    StoreUnavailable, and DirectoryError for any other budget.
+    """
+    if not budget.is_of_every_user:
+        raise DirectoryError(f"budget {budget.id!r} is not one of every user of a team, so it has no users to list")
+    users = _users_of(stores, budget, now)[:MAX_USERS_SHOWN]
+    return tuple(_states(stores, [budget], now, {budget.id: users}))
+
+
+def used_in(ledger: Ledger, budget: Budget, period: Period) -> dict[str, int]:
+    """What was used of `budget` in `period`, by the ledger: by end user for a budget of every user, else under ""."""
+    if budget.unit == "parallel":  # which is held and given back, and adds up to nothing
+        return {}
+    used = ledger.usage(budget, unix_ms(period.start), unix_ms(period.end))
+    return {user: amount for (user, _), amount in used.items()}
+
+
+def unix_ms(instant: datetime) -> int:
+    return (instant - _EPOCH) // timedelta(milliseconds=1)
+
+
+def _users_of(stores: AdminStores, budget: Budget, now: datetime) -> list[str]:
+    used = used_in(stores.ledger, budget, window_of(budget, now))
+    return sorted(used, key=lambda user: (-used[user], user))
+
+
+def _states(
+    stores: AdminStores, budgets: Sequence[Budget], now: datetime, users: Mapping[str, Sequence[str]]
+) -> Sequence[BudgetState]:
     try:
-        return tuple(stores.budgets.states(stores.directory.list_budgets(team_id), now))
+        return stores.budgets.states(budgets, now, users)
     except redis.RedisError as error:
         raise StoreUnavailable(f"the budget counters are out of reach: {error}") from error
+
+
+def budget_of(stores: AdminStores, budget_id: str, team_id: str | None = None) -> Budget:
+    """The budget of that id, if it is `team_id`'s where that is given. Raises UnknownEntryError."""
+    for budget in stores.directory.list_budgets(team_id):
+        if budget.id == budget_id:
+            return budget
+    raise UnknownEntryError(f"there is no budget {budget_id!r}; `parsimony budgets list` shows them")
+
+
+def key_of(stores: AdminStores, key_id: str, team_id: str | None = None) -> KeyInfo:
+    """The key of that id, if it is `team_id`'s where that is given. Raises UnknownEntryError."""
+    for key in stores.directory.list_keys(team_id):
+        if key.id == key_id:
+            return key
+    raise UnknownEntryError(f"there is no key {key_id!r}; `parsimony keys list` shows them")
 
 
 def team_of(stores: AdminStores, team_id: str) -> TeamInfo:
@@ -45,74 +219,49 @@ def team_of(stores: AdminStores, team_id: str) -> TeamInfo:
     for team in stores.directory.list_teams():
         if team.id == team_id:
             return team
-    raise UnknownEntryError(f"there is no team {team_id!r}; `parsimony teams list` shows them")
+    raise unknown_team(team_id)
 
 
-def key_state(key: KeyInfo, now_ms: int) -> str:
-    """In one word: active, ending (within the grace of a rotation), replaced, revoked or expired."""
-    if key.active_at(now_ms):
-        return "active" if key.replaced_by is None else "ending"
-    if key.replaced_by is not None:
-        return "replaced"
-    return "revoked" if key.revoked_at_ms is not None else "expired"
+def unknown_team(team_id: str) -> UnknownEntryError:
+    return UnknownEntryError(f"there is no team {team_id!r}; `parsimony teams list` shows them")
 
 
-# ---- as JSON values ------------------------------------------------------------------------------
+# ---- the log of changes --------------------------------------------------------------------------
 
 
-def team_as_json(team: TeamInfo, budgets: Sequence[Budget]) -> dict[str, Any]:
-    """A team with its own budget, if it has one."""
-    own = [budget for budget in budgets if (budget.subject_kind, budget.subject_id) == ("team", team.id)]
-    return {
-        "id": team.id,
-        "name": team.name,
-        "created_at": as_iso(team.created_at_ms),
-        "budget": budget_as_json(own[0]) if own else None,
-    }
+def audit_of_budget(directory: Directory, budget: Budget) -> tuple[AuditEntry, ...]:
+    """The last changes of one budget, the newest first."""
+    found = directory.audit(target=budget.id, limit=_AUDIT_PAGE)
+    return tuple(entry for entry in found if entry.target == budget.id)
 
 
-def budget_as_json(budget: Budget) -> dict[str, Any]:
-    return {
-        "id": budget.id,
-        "subject_kind": budget.subject_kind,
-        "subject_id": budget.subject_id,
-        "window": budget.window,
-        "timezone": budget.timezone,
-        "limit_usd": format_usd(budget.limit_nusd),
-        "limit_nusd": budget.limit_nusd,
-    }
+def audit_of_team(
+    directory: Directory, team_id: str, target: str | None, before_ms: int | None, limit: int
+) -> tuple[AuditEntry, ...]:
+    """As Directory.audit, of one team: its own changes and those of its projects, keys, users and their budgets."""
+    subjects = {project.id for project in directory.list_projects(team_id)}
+    subjects |= {key.id for key in directory.list_keys(team_id)}
+    found: list[AuditEntry] = []
+    while len(found) < limit:
+        page = directory.audit(target=target, before_ms=before_ms, limit=_AUDIT_PAGE)
+        found += [entry for entry in page if _concerns(entry, team_id, subjects)]
+        if len(page) < _AUDIT_PAGE:
+            break
+        before_ms = page[-1].at_ms
+    return tuple(found[:limit])
 
 
-def budget_state_as_json(state: BudgetState) -> dict[str, Any]:
-    """A budget and where it stands in its current window."""
-    return budget_as_json(state.budget) | {
-        "window_label": state.window_label,
-        "spent_usd": format_usd(state.spent_nusd),
-        "reserved_usd": format_usd(state.reserved_nusd),
-        "available_usd": format_usd(state.available_nusd),
-        "spent_nusd": state.spent_nusd,
-        "reserved_nusd": state.reserved_nusd,
-        "available_nusd": state.available_nusd,
-    }
-
-
-def key_as_json(key: KeyInfo, now_ms: int) -> dict[str, Any]:
-    return {
-        "id": key.id,
-        "team_id": key.team_id,
-        "name": key.name,
-        "role": key.role,
-        "prefix": key.prefix,
-        "state": key_state(key, now_ms),
-        "allowed_models": None if key.allowed_models is None else sorted(key.allowed_models),
-        "created_at": as_iso(key.created_at_ms),
-        "revoked_at": as_iso(key.revoked_at_ms),
-        "expires_at": as_iso(key.expires_at_ms),
-        "replaced_by": key.replaced_by,
-    }
-
-
-def as_iso(instant_ms: int | None) -> str | None:
-    if instant_ms is None:
-        return None
-    return datetime.fromtimestamp(instant_ms / 1000, UTC).isoformat(timespec="milliseconds")
+def _concerns(entry: AuditEntry, team_id: str, subjects: Collection[str]) -> bool:
+    """Whether a change is of a team, or of its projects, keys or users; `subjects` are its projects' and keys' ids."""
+    values = entry.after or entry.before or {}
+    subject_id = str(values.get("subject_id"))
+    match values.get("subject_kind"):
+        case None:  # a team, a project or a key
+            return entry.target == f"team:{team_id}" or values.get("team_id") == team_id
+        case "team":
+            return subject_id == team_id
+        case "user":
+            return subject_id.partition("/")[0] == team_id
+        case "project" | "key":
+            return subject_id in subjects
+    return False

@@ -14,9 +14,10 @@ from fastapi.testclient import TestClient
 from router.api.admin import admin_router
 from router.bootstrap import open_admin
 from router.clock import SYSTEM_CLOCK
-from router.errors import AdminRequired, ParsimonyError
+from router.errors import ParsimonyError
 from router.services import AdminServices
-from router.stores.base import secret_sha256
+from router.stores.administration import set_budget
+from router.stores.base import Principal, Role, secret_sha256
 from router.stores.sql_engine import migrate
 from tests.support.administration import write_config
 from tests.support.redis_server import redis_server
@@ -48,16 +49,18 @@ def client(services: AdminServices) -> TestClient:
     return client_of(services)
 
 
-def client_of(services: AdminServices) -> TestClient:
-    async def require_admin(request: Request) -> None:
-        if request.headers.get("authorization") != ADMIN["authorization"]:
-            raise AdminRequired("This needs an admin key.")
+def client_of(services: AdminServices, role: Role = "admin", team_id: str = "ops") -> TestClient:
+    """Whoever presents `Bearer admin` is of this role and team; all others have an application's key."""
+
+    async def authenticate(request: Request) -> Principal:
+        known = request.headers.get("authorization") == ADMIN["authorization"]
+        return Principal(f"key_{role}", team_id, role if known else "application", None, ())
 
     async def render(_: Request, error: Any) -> JSONResponse:
         return JSONResponse({"message": error.message, "code": error.code}, status_code=error.status)
 
     app = FastAPI()
-    app.include_router(admin_router(services, require_admin))
+    app.include_router(admin_router(services, authenticate))
     app.add_exception_handler(ParsimonyError, render)
     return TestClient(app, headers=ADMIN)
 
@@ -66,18 +69,33 @@ ROUTES = [
     ("GET", "/teams"), ("POST", "/teams"), ("GET", "/teams/support"), ("PUT", "/teams/support/budget"),
     ("GET", "/keys"), ("POST", "/keys"), ("POST", "/keys/k/revoke"), ("POST", "/keys/k/rotate"),
     ("PUT", "/keys/k/budget"), ("GET", "/reports/savings"), ("GET", "/requests/r"),
+    ("GET", "/projects"), ("POST", "/projects"), ("GET", "/budgets"), ("POST", "/budgets"), ("GET", "/budgets/b"),
+    ("PUT", "/budgets/b"), ("DELETE", "/budgets/b"), ("GET", "/budgets/b/history"), ("GET", "/budgets/b/users"),
+    ("GET", "/spenders"), ("GET", "/audit"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
-def test_every_route_wants_an_admin_key(client: TestClient, method: str, path: str) -> None:
+def test_every_route_refuses_an_applications_key(client: TestClient, method: str, path: str) -> None:
     answer = client.request(method, f"/admin/v1{path}", headers={"authorization": "Bearer other"})
     assert (answer.status_code, answer.json()["code"]) == (403, "admin_required")
+    assert answer.json()["message"].startswith("This needs a key of role admin")
 
 
 def test_the_routes_above_are_all_there_are(services: AdminServices) -> None:
     paths = client_of(services).app.openapi()["paths"]  # type: ignore[attr-defined]
     assert sum(len(methods) for methods in paths.values()) == len(ROUTES)
+
+
+def test_every_route_is_documented_with_a_summary_and_an_example(services: AdminServices) -> None:
+    paths = client_of(services).app.openapi()["paths"]  # type: ignore[attr-defined]
+    for path, methods in paths.items():
+        for method, operation in methods.items():
+            successes = [answer for status, answer in operation["responses"].items() if status.startswith("2")]
+            examples = [answer["content"]["application/json"].get("example") for answer in successes]
+            assert operation["summary"], (method, path)
+            assert len(examples) == 1, (method, path)
+            assert examples[0], (method, path)
 
 
 def test_teams(client: TestClient) -> None:
@@ -125,13 +143,13 @@ def test_a_key_is_for_models_that_there_are(
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
-def test_no_body_is_read_for_who_is_no_admin(client: TestClient, method: str, path: str) -> None:
+def test_no_body_is_read_for_who_may_not(client: TestClient, method: str, path: str) -> None:
     other = {"authorization": "Bearer other", "content-type": "application/json"}
     answer = client.request(method, f"/admin/v1{path}", headers=other, content=b"{")
     assert answer.status_code == 403
 
 
-def test_budgets(client: TestClient, services: AdminServices) -> None:
+def test_the_monthly_budgets_of_teams_and_keys(client: TestClient, services: AdminServices) -> None:
     services.directory.create_team("support")
     now_ms = int(SYSTEM_CLOCK.wall() * 1000)
     services.ledger.append([spend_record("a", started_at_ms=now_ms, cost_nusd=10**9)])
@@ -195,6 +213,6 @@ def test_a_request_is_explained(client: TestClient, services: AdminServices) -> 
 def test_without_redis_budgets_are_out_of_reach(tmp_path: Path) -> None:
     for services in _services(write_config(tmp_path)):
         services.directory.create_team("support")
-        services.directory.set_budget("team", "support", 5)
+        set_budget(services, "team", "support", 5, terms={})
         answer = client_of(services).get("/admin/v1/teams/support")
         assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")

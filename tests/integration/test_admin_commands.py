@@ -107,7 +107,9 @@ def test_a_key_may_have_a_budget_of_its_own(run: Command, services: AdminService
     services.directory.create_team("support")
     key, _ = services.directory.create_key("support", "chat")
     assert json.loads(run("keys", "set-budget", key.id, "5", "--json").stdout)["limit_usd"] == "5.00"
-    assert services.directory.list_budgets() == (Budget(f"key:{key.id}:month", "key", key.id, 5_000_000_000),)
+    assert services.directory.list_budgets() == (
+        Budget(id=f"key:{key.id}:month", subject_kind="key", subject_id=key.id, limit=5_000_000_000),
+    )
 
 
 def test_without_redis_budgets_can_still_be_set(tmp_path: Path, run: Command) -> None:
@@ -127,7 +129,7 @@ def test_without_redis_budgets_can_still_be_set(tmp_path: Path, run: Command) ->
         (("teams", "set-budget", "sales", "five"), "is not an amount"),
         (("teams", "show", "sales"), "there is no team 'sales'"),
         (("keys", "create", "--team", "sales", "--name", "x"), "there is no team 'sales'"),
-        (("keys", "create", "--team", "sales", "--name", "x", "--role", "root"), "application or admin"),
+        (("keys", "create", "--team", "sales", "--name", "x", "--role", "root"), "viewer or manager or admin"),
         (
             ("keys", "create", "--team", "sales", "--name", "x", "--model", "gpt-5"),
             "there is no model 'gpt-5'; configured are: auto, large, small",

@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-from decimal import Decimal
 
 import pytest
 from rich.console import Console
 
 from policies.budget import Budget, BudgetState
 from policies.money import parse_usd
-from router.reports.render import as_csv, as_json, bar, print_report
+from router.reports.render import as_csv, as_json, print_report
 from router.reports.savings import SavingsLine, SavingsReport
 
 USD = 10**9
+BUDGET = Budget(id="b", subject_kind="team", subject_id="support", limit=100 * USD)
 
 
 def line(name: str, count: int = 1, realised: int = 0, counterfactual: int = 0) -> SavingsLine:
@@ -36,7 +36,7 @@ def report(**changes: object) -> SavingsReport:
         "baseline_models": ("gpt-4",),
         "measured_nusd": USD,
         "simulated_request_count": 0,
-        "budgets": (BudgetState(Budget("b", "team", "support", 100 * USD), "2026-11", 40 * USD, 20 * USD),),
+        "budgets": (BudgetState(BUDGET, "2026-11", 40 * USD, 20 * USD),),
     }
     return SavingsReport(**{**values, **changes})  # type: ignore[arg-type]
 
@@ -102,23 +102,6 @@ def test_an_empty_report() -> None:
     assert "no requests in this time" in printed(empty)
     assert as_json(empty)["total"]["saved_percent"] is None
     assert len(as_csv(empty).splitlines()) == 2
-
-
-@pytest.mark.parametrize(
-    ("percent", "drawn"),
-    [
-        (None, ""),
-        ("0", ""),
-        ("-5", "◀"),
-        ("0.1", "▏"),
-        ("50", "█████"),
-        ("56.3", "█████▋"),
-        ("100", "█" * 10),
-        ("900", "█" * 10),
-    ],
-)
-def test_bars(percent: str | None, drawn: str) -> None:
-    assert bar(None if percent is None else Decimal(percent), 10).plain == drawn
 
 
 def test_json_holds_every_amount_twice_and_alike() -> None:

@@ -115,7 +115,7 @@ def test_simulated_requests_are_counted() -> None:
 
 
 def test_budgets_are_shown_as_they_were_handed_in() -> None:
-    state = BudgetState(Budget("b", "team", "support", 100), "2026-11", 40, 20)
+    state = BudgetState(Budget(id="b", subject_kind="team", subject_id="support", limit=100), "2026-11", 40, 20)
     assert report_of([], budgets=[state]).budgets == (state,)
 
 

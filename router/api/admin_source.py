@@ -1,0 +1,19 @@
+"""What the admin API is served from."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from router.config import Config
+from router.reports.spenders import Rates
+from router.stores.administration import ActingStores
+
+
+class AdminSource(ActingStores, Protocol):
+    """The stores, who spent what, and the configuration whose prices explain a request."""
+
+    @property
+    def config(self) -> Config: ...
+
+    @property
+    def rates(self) -> Rates: ...

@@ -30,3 +30,24 @@ class TokenUsage:
 
 
 NO_USAGE = TokenUsage(0, 0)
+
+TOLERATED_TOKENS = 16
+"""A chat template adds a few tokens to each message that nobody else sees, and an answer ends in one or two."""
+TOLERATED_SHARE = 0.2
+"""The text that was generated may be cut into other tokens than the same text encoded; rarely so many."""
+
+
+def disagree(reported: TokenUsage, counted: TokenUsage) -> bool:
+    """Whether a provider's report is beyond what counting the same texts explains.
+
+    Reasoning may or may not have been shown, and so counted.
+    """
+    shown = reported.output_tokens - reported.reasoning_tokens
+    return _beyond(reported.input_tokens, reported.input_tokens, counted.input_tokens) or _beyond(
+        shown, reported.output_tokens, counted.output_tokens
+    )
+
+
+def _beyond(least: int, most: int, counted: int) -> bool:
+    tolerance = max(TOLERATED_TOKENS, round(most * TOLERATED_SHARE))
+    return not least - tolerance <= counted <= most + tolerance

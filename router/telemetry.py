@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
@@ -20,6 +21,9 @@ from policies.spend import SpendRecord
 _LABELS = ["team", "deployment", "reason", "status", "cache"]
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _USD = 1e-9
+_SPARING_MS = 60_000
+
+logger = logging.getLogger(__name__)
 
 
 class Telemetry(Collector):
@@ -40,6 +44,8 @@ class Telemetry(Collector):
         self._log_prompts = log_requests and log_prompts
         self._gauges = gauges
         self._sums: dict[tuple[str, ...], _Sums] = {}
+        self._mismatches: Counter[str] = Counter()
+        self._sparing = _SparingLog()
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -55,8 +61,23 @@ class Telemetry(Collector):
         if sums is None:
             sums = self._sums[key] = _Sums()
         sums.add(record)
+        if "usage_check" in record.detail or record.cost_nusd > record.reserved_nusd > 0:
+            self._doubt(record)
         if self._log_requests:
             logging.getLogger("parsimony.requests").info("request", extra={"fields": summary(record)})
+
+    def _doubt(self, record: SpendRecord) -> None:
+        """Tells of a provider's report that our count does not bear out, or that no reservation could carry."""
+        deployment = record.deployment or "none"
+        now_ms = record.started_at_ms + record.duration_ms
+        check = record.detail.get("usage_check")
+        if check is not None:
+            self._mismatches[deployment] += 1
+            text = f"{deployment} reports {check['reported']} tokens of input and output, we count {check['counted']}"
+            self._sparing.warn(("usage", deployment), now_ms, f"request {record.request_id}: {text}")
+        if record.cost_nusd > record.reserved_nusd:
+            text = f"{deployment} took {record.cost_nusd} nano-USD, and {record.reserved_nusd} were held for it"
+            self._sparing.warn(("cost", deployment), now_ms, f"request {record.request_id}: {text}")
 
     def exposition(self) -> bytes:
         """The metrics in Prometheus' text format."""
@@ -70,6 +91,12 @@ class Telemetry(Collector):
         yield _counter(baseline, "Counterfactual cost", _LABELS, sums, lambda one: one.baseline_cost_nusd * _USD)
         yield _counter("parsimony_input_tokens", "Billed input", _LABELS, sums, lambda one: one.input_tokens)
         yield _counter("parsimony_output_tokens", "Billed output", _LABELS, sums, lambda one: one.output_tokens)
+        mismatches = CounterMetricFamily(
+            "parsimony_usage_mismatches", "Reported usage that our count does not bear out", labels=["deployment"]
+        )
+        for name, count in list(self._mismatches.items()):
+            mismatches.add_metric([name], count)
+        yield mismatches
         whole, first = "parsimony_request_duration_seconds", "parsimony_first_token_seconds"
         yield _histogram(whole, "From acceptance to the last byte", sums, lambda one: one.duration)
         yield _histogram(first, "From acceptance to the provider's first bytes", sums, lambda one: one.first_token)
@@ -84,6 +111,22 @@ class Telemetry(Collector):
             for name, is_open in gauges.circuits_open.items():
                 circuits.add_metric([name], is_open)
             yield circuits
+
+
+class _SparingLog:
+    """One line of a kind in a minute, by the records' own time; the next says how many were left out."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[str, str], tuple[int, int]] = {}
+        """When it was told last, and how often not since."""
+
+    def warn(self, kind: tuple[str, str], now_ms: int, text: str) -> None:
+        last_ms, left_out = self._told.get(kind, (None, 0))
+        if last_ms is not None and 0 <= now_ms - last_ms < _SPARING_MS:
+            self._told[kind] = (last_ms, left_out + 1)
+            return
+        self._told[kind] = (now_ms, 0)
+        logger.warning("%s", f"{text} ({left_out} such were not logged since the last)" if left_out else text)
 
 
 @dataclass(frozen=True, slots=True)

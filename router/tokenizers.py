@@ -171,16 +171,18 @@ class TokenCounter:
             self._memo.put(key, count)
         return count
 
-    def count_messages(self, messages: Sequence[Any], tools: Sequence[Any] | None = None) -> int:
+    def count_messages(
+        self, messages: Sequence[Any], tools: Sequence[Any] | None = None, *, image_tokens: int | None = None
+    ) -> int:
         """Input tokens of a chat request in OpenAI's wire form, `tools` as their compact JSON.
 
         What the wire would refuse (a message that is no object, say) counts as nothing. Images count
-        as a constant, other media as nothing.
+        as `image_tokens` or, without, as usual ones do on gpt-4o; other media as nothing.
         """
-        total = TOKENS_PER_REPLY + sum(map(self._count_message, messages))
+        total = TOKENS_PER_REPLY + sum([self._count_message(message, image_tokens) for message in messages])
         return total + self.count_text(_compact_json(tools)) if tools else total
 
-    def _count_message(self, message: Any) -> int:
+    def _count_message(self, message: Any, image_tokens: int | None) -> int:
         if not isinstance(message, dict):
             return 0
         total = TOKENS_PER_MESSAGE
@@ -190,7 +192,7 @@ class TokenCounter:
         if isinstance(content, str):
             total += self.count_text(content)
         elif isinstance(content, list):
-            total += sum(map(self._count_part, content))
+            total += sum([self._count_part(part, image_tokens) for part in content])
         if isinstance(name, str):
             total += TOKENS_PER_NAME + self.count_text(name)
         calls = message.get("tool_calls")
@@ -198,11 +200,13 @@ class TokenCounter:
             total += sum(map(self._count_call, calls))
         return total
 
-    def _count_part(self, part: Any) -> int:
+    def _count_part(self, part: Any, image_tokens: int | None) -> int:
         if not isinstance(part, dict):
             return 0
         image = part.get("image_url")
         if image is not None:
+            if image_tokens is not None:
+                return image_tokens
             low = isinstance(image, dict) and image.get("detail") == "low"
             return TOKENS_PER_LOW_DETAIL_IMAGE if low else TOKENS_PER_IMAGE
         text = part.get("text") or part.get("refusal")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from datetime import date
 from functools import cache
@@ -14,10 +15,10 @@ from classifiers.base import Classification, Tier
 from classifiers.records import record
 from policies.baseline import Baseline, Counterfactual, counterfactual
 from policies.catalog import Deployment
-from policies.pricing import cost_nusd
+from policies.pricing import cost_nusd, cost_of_tokens_nusd
 from policies.routing import Choice, Reason, RouteDecision
 from policies.spend import SpendRecord, Status, UsageSource
-from policies.usage import NO_USAGE, TokenUsage
+from policies.usage import NO_USAGE, TokenUsage, disagree
 from router.openai.requests import ChatRequest
 from router.openai.responses import AnswerFacts
 from router.pipeline.cached import CachedAnswer
@@ -28,9 +29,17 @@ from router.stores.base import Principal
 from router.tokenizers import TokenCounter
 
 NOTHING_FORGONE = Counterfactual(input_tokens=0, output_tokens=0, cost_nusd=0, basis="no answer")
-
-
 NO_CAPS: Mapping[str, int] = {}
+
+CHECKED_EVERY = 16
+"""One in so many reports is checked where that takes a count of its own: 70 microseconds for a kilobyte, as much as
+half of the rest of a request."""
+CHECKED_BYTES = 65_536
+"""Of request and answer; longer ones are not checked."""
+_INCOMPARABLE = frozenset(
+    {"audio", "function_call", "functions", "modalities", "prediction", "response_format", "tool_choice", "tools"}
+)
+"""Fields of requests that take, or make answers of, tokens that are in no text that we see."""
 
 
 @record()
@@ -65,13 +74,32 @@ class Accepted:
 
 
 @record()
+class BilledAttempt:
+    """An attempt that came to nothing, but whose prompt its provider may bill."""
+
+    deployment: str
+    input_tokens: int
+    cost_nusd: int
+
+
+@record()
 class Charge:
-    """What the provider's answer cost, and what the baseline's would have."""
+    """What the provider's answer cost, and what the baseline's would have.
+
+    `cost_nusd` is that of the answer's `usage` and of the attempts before it that may be `billed`. `counted` is our
+    own count, where the provider's report is beyond what it explains.
+    """
 
     usage: TokenUsage
     usage_source: UsageSource
     cost_nusd: int
     baseline: Counterfactual
+    billed: tuple[BilledAttempt, ...] = ()
+    counted: TokenUsage | None = None
+
+    @property
+    def input_tokens(self) -> int:
+        return self.usage.input_tokens + sum([attempt.input_tokens for attempt in self.billed])
 
 
 @record()
@@ -91,27 +119,100 @@ class Outcome:
 
 
 class Accountant:
-    """Counts tokens where the provider did not, and prices both sides."""
+    """Counts tokens where the provider did not, or what it says cannot be, and prices both sides."""
 
     def __init__(self, baseline: Baseline, counters: dict[str | None, TokenCounter]) -> None:
         self._baseline = baseline
         self._counters = counters
         self._baseline_counter = counters[baseline.tokenizer]
+        self._answers: Counter[str] = Counter()
 
-    def charge(self, accepted: Accepted, choice: Choice, answer: AnswerFacts) -> Charge:
-        """The cost of an answer, whole or as far as it came."""
-        usage = answer.usage or self._counted(accepted.request, choice, answer.output_text)
+    def charge(
+        self, accepted: Accepted, choice: Choice, answer: AnswerFacts, attempts: Sequence[Attempt] = ()
+    ) -> Charge:
+        """The cost of an answer, whole or as far as it came, and of the `attempts` before it."""
+        usage, usage_source = self._usage(accepted, choice, answer)
+        billed = self._billed(accepted, attempts)
         return Charge(
             usage=usage,
-            usage_source="provider" if answer.usage else "counted",
-            cost_nusd=cost_nusd(usage, choice.price),
+            usage_source=usage_source,
+            cost_nusd=cost_nusd(usage, choice.price) + sum([attempt.cost_nusd for attempt in billed]),
             baseline=self._counterfactual(accepted, choice, answer.output_text, usage),
+            billed=billed,
+            counted=self._disagreeing(accepted, choice, answer),
         )
 
-    def _counted(self, request: ChatRequest, choice: Choice, output_text: str) -> TokenUsage:
+    def charge_unanswered(self, accepted: Accepted, attempts: Sequence[Attempt]) -> tuple[Choice, Charge] | None:
+        """The cost of a call that no answer came of, booked where it was sent last; None where nothing is billed."""
+        billed = self._billed(accepted, attempts)
+        if not billed:
+            return None
+        choice = _choice_of(accepted, billed[-1].deployment)
+        cost = sum([attempt.cost_nusd for attempt in billed])
+        return choice, Charge(NO_USAGE, "counted", cost, NOTHING_FORGONE, billed)
+
+    def _usage(self, accepted: Accepted, choice: Choice, answer: AnswerFacts) -> tuple[TokenUsage, UsageSource]:
+        """As reported, where that can be the whole of it.
+
+        A budget must not believe that a text took no tokens; and of a stream that broke off, what was
+        reported on the way is not the end. Then the larger count is booked.
+        """
+        reported = answer.usage
+        ended = answer.finish_reasons and reported is not None and reported.output_tokens
+        if reported is not None and reported.input_tokens and (ended or not answer.output_text):
+            return reported, "provider"
+        counted = self._counted(accepted, choice, answer.output_text)
+        if reported is None:
+            return counted, "counted"
+        usage = replace(
+            reported,
+            input_tokens=reported.input_tokens or counted.input_tokens,
+            output_tokens=max(reported.output_tokens, counted.output_tokens),
+        )
+        return usage, "provider" if usage == reported else "counted"
+
+    def _counted(self, accepted: Accepted, choice: Choice, output_text: str) -> TokenUsage:
+        """Our own count, which is never more than the deployment could have billed."""
         # Where a model's own tokenizer is not at hand, the baseline's is nearer the truth than an estimate.
         counter = self._counters.get(choice.deployment.tokenizer) or self._baseline_counter
-        return TokenUsage(_input_tokens(counter, request), counter.count_text(output_text))
+        option = accepted.options[accepted.decision.options.index(choice)]
+        longest = accepted.caps.get(option.deployment, option.longest) * option.tokens_per_token
+        return TokenUsage(
+            self._counted_input(accepted.request, choice.deployment), min(counter.count_text(output_text), longest)
+        )
+
+    def _counted_input(self, request: ChatRequest, deployment: Deployment) -> int:
+        counter = self._counters.get(deployment.tokenizer) or self._baseline_counter
+        return min(_input_tokens(counter, request, deployment.image_tokens), deployment.context_window)
+
+    def _billed(self, accepted: Accepted, attempts: Sequence[Attempt]) -> tuple[BilledAttempt, ...]:
+        billed = []
+        for attempt in attempts:
+            if attempt.billed:
+                choice = _choice_of(accepted, attempt.deployment)
+                input_tokens = self._counted_input(accepted.request, choice.deployment)
+                cost = cost_of_tokens_nusd(input_tokens, 0, choice.price)
+                billed.append(BilledAttempt(attempt.deployment, input_tokens, cost))
+        return tuple(billed)
+
+    def _disagreeing(self, accepted: Accepted, choice: Choice, answer: AnswerFacts) -> TokenUsage | None:
+        """Our own count of what a provider reported otherwise; None where they agree, or are not compared."""
+        deployment, request = choice.deployment, accepted.request
+        if answer.usage is None or deployment.tokenizer is None or not answer.finish_reasons:
+            return None
+        counter = self._counters[deployment.tokenizer]
+        if request.image_count or request.size_bytes + len(answer.output_text) > CHECKED_BYTES:
+            return None
+        if not _INCOMPARABLE.isdisjoint(request.body):
+            return None
+        number = self._answers[deployment.name]
+        self._answers[deployment.name] = number + 1
+        # The counterfactual has counted them already, with the same tokenizer, or every few are enough.
+        already = counter is self._baseline_counter and deployment.prices.model != self._baseline.model
+        if number % CHECKED_EVERY and not already:
+            return None
+        counted = TokenUsage(_input_tokens(counter, request), counter.count_text(answer.output_text))
+        return counted if disagree(answer.usage, counted) else None
 
     def _counterfactual(
         self, accepted: Accepted, choice: Choice, output_text: str, usage: TokenUsage
@@ -181,7 +282,7 @@ class Accountant:
             stream=accepted.request.stream,
             attempts=len(outcome.attempts),
             finish_reasons=answer.finish_reasons if answer else "",
-            input_tokens=usage.input_tokens,
+            input_tokens=charge.input_tokens if charge else 0,
             output_tokens=usage.output_tokens,
             cached_input_tokens=usage.cached_input_tokens,
             reasoning_tokens=usage.reasoning_tokens,
@@ -239,8 +340,13 @@ def _joined(tags: tuple[str, ...]) -> str:
     return f",{','.join(tags)}," if tags else ""
 
 
-def _input_tokens(counter: TokenCounter, request: ChatRequest) -> int:
-    return counter.count_messages(request.messages, request.body.get("tools"))
+def _choice_of(accepted: Accepted, deployment_name: str) -> Choice:
+    (choice,) = [choice for choice in accepted.decision.chain if choice.deployment.name == deployment_name]
+    return choice
+
+
+def _input_tokens(counter: TokenCounter, request: ChatRequest, image_tokens: int | None = None) -> int:
+    return counter.count_messages(request.messages, request.body.get("tools"), image_tokens=image_tokens)
 
 
 def _detail(accepted: Accepted, outcome: Outcome) -> dict[str, Any]:
@@ -267,4 +373,20 @@ def _detail(accepted: Accepted, outcome: Outcome) -> dict[str, Any]:
         detail["max_tokens"] = dict(accepted.caps)
     if len(outcome.attempts) > 1 or outcome.status == "error":
         detail["attempts"] = [attempt.to_json() for attempt in outcome.attempts]
+    if outcome.charge is not None:
+        detail |= _reckoned(outcome.charge, outcome.answer)
     return detail
+
+
+def _reckoned(charge: Charge, answer: AnswerFacts | None) -> dict[str, Any]:
+    """Attempts that were charged though they failed, and a report that our count does not bear out."""
+    found: dict[str, Any] = {}
+    if charge.billed:
+        found["billed_attempts"] = [[a.deployment, a.input_tokens, a.cost_nusd] for a in charge.billed]
+    if charge.counted is not None and answer is not None and answer.usage is not None:
+        reported, counted = answer.usage, charge.counted
+        found["usage_check"] = {
+            "reported": [reported.input_tokens, reported.output_tokens],
+            "counted": [counted.input_tokens, counted.output_tokens],
+        }
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from classifiers.records import record
@@ -17,7 +17,7 @@ from router.openai.responses import AnswerFacts, completion_facts, id_fragment, 
 from router.openai.sse import DONE, EventTooLarge, StreamRelay, error_event
 from router.pipeline import headers
 from router.pipeline.accounts import Accepted, Accountant, Charge, Outcome
-from router.pipeline.dispatch import Call, Target
+from router.pipeline.dispatch import Attempt, Call, Target
 from router.pipeline.reply import Reply
 
 logger = logging.getLogger(__name__)
@@ -155,19 +155,39 @@ class Responder:
             status=status,
             reason=_reason(accepted, call),
             choice=call.choice,
-            charge=await self.charge(accepted, call.choice, answer),
+            charge=await self.charge(accepted, call.choice, answer, call.attempts),
             answer=answer,
             attempts=tuple(call.attempts),
             error_code=error_code,
             first_token_s=first_token_s,
         )
 
-    async def charge(self, accepted: Accepted, choice: Choice, answer: AnswerFacts) -> Charge:
-        """What an answer came to. Counting a long text takes longer than everything else: it must not
-        hold up everybody's requests."""
+    async def charge(
+        self, accepted: Accepted, choice: Choice, answer: AnswerFacts, attempts: Sequence[Attempt] = ()
+    ) -> Charge:
+        """What an answer came to, and the `attempts` before it. Counting a long text takes longer than everything
+        else: it must not hold up everybody's requests."""
         if accepted.request.size_bytes + len(answer.output_text) <= COUNTED_INLINE_BYTES:
-            return self._accountant.charge(accepted, choice, answer)
-        return await _to_its_end(asyncio.to_thread(self._accountant.charge, accepted, choice, answer))
+            return self._accountant.charge(accepted, choice, answer, attempts)
+        return await _to_its_end(asyncio.to_thread(self._accountant.charge, accepted, choice, answer, attempts))
+
+    async def unanswered(
+        self, status: Status, accepted: Accepted, attempts: Sequence[Attempt], error_code: str | None = None
+    ) -> Outcome:
+        """How a request ended that no answer came of: with the charge of the attempts that may be billed."""
+        charged = None
+        if any(attempt.billed for attempt in attempts):
+            work = asyncio.to_thread(self._accountant.charge_unanswered, accepted, attempts)
+            charged = await _to_its_end(work)
+        choice, charge = charged or (None, None)
+        return Outcome(
+            status=status,
+            reason=accepted.decision.reason,
+            choice=choice,
+            charge=charge,
+            attempts=tuple(attempts),
+            error_code=error_code,
+        )
 
 
 class _Kept:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from policies.usage import NO_USAGE, TokenUsage
+from policies.usage import NO_USAGE, TokenUsage, disagree
 
 
 def test_the_parts_may_be_all_of_the_whole() -> None:
@@ -29,3 +29,24 @@ def test_what_cannot_be_is_refused(values: tuple[int, ...], message: str) -> Non
 
 def test_no_usage_is_all_zeros() -> None:
     assert TokenUsage(0, 0, 0, 0) == NO_USAGE
+
+
+@pytest.mark.parametrize(
+    ("reported", "counted", "apart"),
+    [
+        (TokenUsage(100, 50), TokenUsage(80, 34), False),
+        (TokenUsage(100, 50), TokenUsage(79, 50), True),
+        (TokenUsage(100, 50), TokenUsage(121, 50), True),
+        (TokenUsage(100, 50), TokenUsage(100, 67), True),
+        (TokenUsage(100, 0), TokenUsage(100, 17), True),
+        (TokenUsage(1_000, 1_000), TokenUsage(1_200, 800), False),
+        # Reasoning: hidden, shown, and neither.
+        (TokenUsage(100, 1_000, reasoning_tokens=900), TokenUsage(100, 100), False),
+        (TokenUsage(100, 1_000, reasoning_tokens=900), TokenUsage(100, 1_000), False),
+        (TokenUsage(100, 2_000, reasoning_tokens=900), TokenUsage(100, 100), True),
+    ],
+)
+def test_reports_may_differ_from_a_count_by_a_fifth_or_a_few(
+    reported: TokenUsage, counted: TokenUsage, apart: bool
+) -> None:
+    assert disagree(reported, counted) is apart

@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from classifiers.base import Classification
 from policies.baseline import Baseline
@@ -16,7 +18,8 @@ from policies.spend import SpendRecord
 from policies.usage import TokenUsage
 from router.openai.requests import parse_chat_request
 from router.openai.responses import NOTHING_ANSWERED, AnswerFacts
-from router.pipeline.accounts import Accepted, Accountant, Outcome
+from router.pipeline.accounts import CHECKED_EVERY, Accepted, Accountant, Outcome
+from router.pipeline.bounds import options_of
 from router.pipeline.cached import pack, unpack
 from router.pipeline.dispatch import Attempt
 from router.stores.admission import Option
@@ -29,6 +32,7 @@ SMALL, LARGE = deployment("small", "simple"), deployment("large", "complex")
 CHAIN = tuple(Choice(made, made.prices.prices[0], 7) for made in (SMALL, LARGE))
 BODY = {"model": "auto", "stream": True, "messages": [{"role": "user", "content": "Hello 世界"}]}
 INPUT_TOKENS = COUNTER.count_messages(BODY["messages"])  # type: ignore[arg-type]
+HI_THERE_TOKENS = COUNTER.count_text("Hi there")
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +53,7 @@ def accepted(**changes: Any) -> Accepted:
         "request": parse_chat_request(orjson.dumps(BODY)),
         "classification": Classification(0.1, "simple", ("short",), "words"),
         "tier": "simple",
-        "decision": RouteDecision(CHAIN, "simple", (("other", "circuit open"),)),
+        "decision": RouteDecision(CHAIN, 2, "simple", (("other", "circuit open"),)),
         "options": (option("small", 10, 1, 70), option("large", 100, 2, 400)),
         "cacheable": True,
         "day": date(2026, 11, 1),
@@ -77,8 +81,172 @@ def test_usage_that_is_missing_is_counted(accountant: Accountant) -> None:
     assert charge.usage_source == "counted"
 
 
-def test_no_tokens_reported_is_a_report(accountant: Accountant) -> None:
-    assert accountant.charge(accepted(), CHAIN[0], answer(TokenUsage(0, 0))).usage_source == "provider"
+@pytest.mark.parametrize(
+    ("reported", "booked"),
+    [
+        (TokenUsage(0, 0), TokenUsage(INPUT_TOKENS, HI_THERE_TOKENS)),
+        (TokenUsage(0, 5), TokenUsage(INPUT_TOKENS, 5)),
+        (TokenUsage(10, 0, 4), TokenUsage(10, HI_THERE_TOKENS, 4)),
+    ],
+)
+def test_a_text_that_took_no_tokens_by_report_is_counted(
+    accountant: Accountant, reported: TokenUsage, booked: TokenUsage
+) -> None:
+    charge = accountant.charge(accepted(), CHAIN[0], answer(reported))
+    assert (charge.usage, charge.usage_source) == (booked, "counted")
+
+
+def test_no_text_may_take_no_tokens(accountant: Accountant) -> None:
+    charge = accountant.charge(accepted(), CHAIN[0], answer(TokenUsage(10, 0), ""))
+    assert (charge.usage, charge.usage_source) == (TokenUsage(10, 0), "provider")
+
+
+def test_what_was_reported_before_a_stream_broke_off_is_not_the_end(accountant: Accountant) -> None:
+    broken = AnswerFacts(TokenUsage(10, 1), "small-0613", "", "Hi there, " * 20)
+    charge = accountant.charge(accepted(), CHAIN[0], broken)
+    assert charge.usage == TokenUsage(10, COUNTER.count_text("Hi there, " * 20))
+    reported_on = replace(broken, usage=TokenUsage(10, 500))
+    assert accountant.charge(accepted(), CHAIN[0], reported_on).usage == TokenUsage(10, 500)
+
+
+def test_our_own_count_is_never_more_than_was_allowed(accountant: Accountant) -> None:
+    long = answer(None, "word " * 100)
+    assert accountant.charge(accepted(), CHAIN[0], long).usage.output_tokens == 70
+    assert accountant.charge(accepted(caps={"small": 9}), CHAIN[0], long).usage.output_tokens == 9
+    # What a provider reports it bills, and that is booked.
+    assert accountant.charge(accepted(), CHAIN[0], answer(TokenUsage(10, 99))).usage.output_tokens == 99
+
+
+def test_an_image_that_nobody_counted_is_charged_as_dear_as_it_may_be(accountant: Accountant) -> None:
+    image = {"type": "image_url", "image_url": {"url": "https://images.example/1", "detail": "low"}}
+    body = {"model": "auto", "messages": [{"role": "user", "content": [image]}]}
+    asked = accepted(request=parse_chat_request(orjson.dumps(body)))
+    choice = Choice(replace(SMALL, image_tokens=1_445), CHAIN[0].price, 7)
+    charge = accountant.charge(
+        replace(asked, decision=RouteDecision((choice, CHAIN[1]), 2, "simple", ())), choice, NOTHING_ANSWERED
+    )
+    assert charge.usage.input_tokens == COUNTER.count_messages(body["messages"], image_tokens=1_445) > 1_445
+    assert charge.baseline.input_tokens < 100
+
+
+# ---- attempts that failed --------------------------------------------------------------------------
+
+FAILED = (Attempt("small", "lost", billed=True), Attempt("small", "500"), Attempt("large", billed=False))
+
+
+def test_the_prompt_of_an_attempt_that_may_be_billed_is_charged_beside_the_answer(accountant: Accountant) -> None:
+    charge = accountant.charge(accepted(), CHAIN[1], answer(TokenUsage(10, 5)), FAILED)
+    prompt_cost = INPUT_TOKENS * 1
+    assert charge.cost_nusd == 600 + prompt_cost
+    assert charge.baseline.cost_nusd == 600
+    outcome = Outcome("ok", "fallback", choice=CHAIN[1], charge=charge, answer=answer(None), attempts=FAILED)
+    record = accountant.record(accepted(), outcome, now_s=101.0)
+    assert (record.input_tokens, record.output_tokens, record.cost_nusd) == (10 + INPUT_TOKENS, 5, 600 + prompt_cost)
+    assert record.detail["billed_attempts"] == [["small", INPUT_TOKENS, prompt_cost]]
+
+
+def test_a_chain_that_failed_is_charged_where_it_was_billed_last(accountant: Accountant) -> None:
+    charged = accountant.charge_unanswered(accepted(), (*FAILED, Attempt("large", "lost", billed=True)))
+    assert charged is not None
+    choice, charge = charged
+    assert (choice, charge.cost_nusd) == (CHAIN[1], INPUT_TOKENS * (1 + 30))
+    outcome = Outcome("error", "simple", choice=choice, charge=charge, error_code="upstream_timeout")
+    record = accountant.record(accepted(), outcome, now_s=101.0)
+    assert (record.deployment, record.input_tokens, record.output_tokens) == ("large", 2 * INPUT_TOKENS, 0)
+    assert (record.usage_source, record.baseline_cost_nusd) == ("counted", 0)
+
+
+def test_attempts_that_were_refused_cost_nothing(accountant: Accountant) -> None:
+    assert accountant.charge_unanswered(accepted(), FAILED[1:]) is None
+    assert accountant.charge(accepted(), CHAIN[0], answer(TokenUsage(10, 5)), FAILED[1:]).cost_nusd == 20
+
+
+@given(
+    messages=st.lists(
+        st.fixed_dictionaries({"role": st.just("user"), "content": st.text(max_size=60)}), min_size=1, max_size=3
+    ),
+    text=st.text(max_size=400),
+    tries=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    answered=st.booleans(),
+    tokenizer=st.sampled_from([TOKENIZER, None]),
+)
+@settings(deadline=None, max_examples=50)
+def test_nothing_that_we_count_costs_more_than_was_held(
+    messages: list[Any], text: str, tries: tuple[int, int], answered: bool, tokenizer: str | None
+) -> None:
+    accountant = Accountant(Baseline(BASELINE, LARGE.prices, TOKENIZER), {TOKENIZER: COUNTER})
+    chain = tuple(replace(choice, deployment=replace(choice.deployment, tokenizer=tokenizer)) for choice in CHAIN)
+    request = parse_chat_request(orjson.dumps({"model": "auto", "messages": messages}))
+    options = options_of(chain, request, attempts=3)
+    asked = accepted(
+        request=request, options=options, decision=RouteDecision(chain, 2, "simple", ()), caps={"small": 5}
+    )
+    failed = [
+        Attempt(name, billed=True) for name, count in zip(("small", "large"), tries, strict=True) for _ in range(count)
+    ]
+    held_nusd = sum(o.base_nusd for o in options) + max(options[0].nusd_per_token * 5, options[1].nusd_per_token * 100)
+    held_tokens = sum(o.base_tokens for o in options) + 100
+    if answered:
+        charge = accountant.charge(asked, chain[1], answer(None, text), failed)
+    else:
+        charged = accountant.charge_unanswered(asked, failed)
+        assert (charged is None) == (not failed)
+        if charged is None:
+            return
+        charge = charged[1]
+    assert charge.cost_nusd <= held_nusd
+    assert charge.input_tokens + charge.usage.output_tokens <= held_tokens
+
+
+# ---- what providers report --------------------------------------------------------------------------
+
+STORY = "The quick brown fox jumps over the lazy dog. " * 10
+STORY_TOKENS = COUNTER.count_text(STORY)
+
+
+def reported(
+    accountant: Accountant, usage: TokenUsage, choice: Choice = CHAIN[0], body: dict[str, Any] = BODY
+) -> TokenUsage | None:
+    asked = accepted(request=parse_chat_request(orjson.dumps(body)))
+    return accountant.charge(asked, choice, answer(usage, STORY)).counted
+
+
+def test_a_report_that_our_count_bears_out_is_no_news(accountant: Accountant) -> None:
+    assert reported(accountant, TokenUsage(INPUT_TOKENS + 16, STORY_TOKENS - 16)) is None
+    assert reported(accountant, TokenUsage(INPUT_TOKENS, STORY_TOKENS + 900, reasoning_tokens=900)) is None
+
+
+@pytest.mark.parametrize(
+    "usage", [TokenUsage(INPUT_TOKENS + 17, STORY_TOKENS), TokenUsage(INPUT_TOKENS, 2 * STORY_TOKENS)]
+)
+def test_a_report_that_it_does_not_is_booked_and_kept_beside_it(accountant: Accountant, usage: TokenUsage) -> None:
+    charge = accountant.charge(accepted(), CHAIN[0], answer(usage, STORY))
+    assert (charge.usage, charge.counted) == (usage, TokenUsage(INPUT_TOKENS, STORY_TOKENS))
+    outcome = Outcome("ok", "simple", choice=CHAIN[0], charge=charge, answer=answer(usage, STORY))
+    assert accountant.record(accepted(), outcome, now_s=101.0).detail["usage_check"] == {
+        "reported": [usage.input_tokens, usage.output_tokens],
+        "counted": [INPUT_TOKENS, STORY_TOKENS],
+    }
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"tools": [{"type": "function", "function": {"name": "f"}}]},
+        {"response_format": {"type": "json_object"}},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://a.example"}}]}]},
+        {"messages": [{"role": "user", "content": "x" * 70_000}]},
+    ],
+)
+def test_what_cannot_be_compared_is_not(accountant: Accountant, more: dict[str, Any]) -> None:
+    assert reported(accountant, TokenUsage(10**5, 10**4), body=BODY | more) is None
+
+
+def test_where_a_count_is_extra_work_a_few_reports_are_checked() -> None:
+    wrong = TokenUsage(INPUT_TOKENS, 2 * STORY_TOKENS)
+    accountant = Accountant(Baseline(BASELINE, LARGE.prices, TOKENIZER), {TOKENIZER: COUNTER})
+    found = [reported(accountant, wrong, CHAIN[1]) is not None for _ in range(2 * CHECKED_EVERY)]
+    assert found == ([True] + [False] * (CHECKED_EVERY - 1)) * 2
 
 
 def test_the_baseline_itself_would_have_cost_what_it_cost(accountant: Accountant) -> None:
@@ -123,14 +291,18 @@ def test_the_record_says_which_quality_target_chose(accountant: Accountant) -> N
     assert (detail["quality_target"], detail["threshold"]) == (0.95, 0.52)
 
 
+def abandoned(accountant: Accountant, asked: Accepted, option: int) -> SpendRecord:
+    """As the janitor makes it of a provisional record, once it knows which option was held first."""
+    values = orjson.loads(orjson.dumps(accountant.provisional(asked)))
+    return SpendRecord.from_json(values | values["options"][option])
+
+
 def test_a_record_says_whose_request_it_was(accountant: Accountant) -> None:
     principal = Principal("key-1", "team-1", "application", None, (), project_id="search")
     asked = accepted(principal=principal, end_user="ada", tags=("batch", "nightly"))
     charge = accountant.charge(asked, CHAIN[1], answer(None))
-    records = (
-        accountant.record(asked, Outcome("ok", "complex", choice=CHAIN[1], charge=charge), now_s=101.0),
-        SpendRecord.from_json(accountant.provisional(replace(asked, decision=RouteDecision(CHAIN[1:], "complex", ())))),
-    )
+    outcome = Outcome("ok", "complex", choice=CHAIN[1], charge=charge)
+    records = (accountant.record(asked, outcome, now_s=101.0), abandoned(accountant, asked, 1))
     for record in records:
         assert (record.project_id, record.end_user, record.tags) == ("search", "ada", ",batch,nightly,")
         assert record.deployment_tier == "complex"
@@ -148,7 +320,7 @@ def test_the_record_of_nothing(accountant: Accountant) -> None:
 
 
 def test_what_is_known_before_dispatch_is_a_record_already(accountant: Accountant) -> None:
-    provisional = SpendRecord.from_json(orjson.loads(orjson.dumps(accountant.provisional(accepted()))))
+    provisional = abandoned(accountant, accepted(), 0)
     assert (provisional.status, provisional.request_id, provisional.deployment) == ("abandoned", "chatcmpl-1", "small")
     assert (provisional.cost_nusd, provisional.baseline_cost_nusd, provisional.stream) == (0, 0, True)
 

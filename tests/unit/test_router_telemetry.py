@@ -44,6 +44,34 @@ def test_every_record_counts_where_it_belongs() -> None:
     assert total(telemetry, "parsimony_output_tokens_total") == 160
 
 
+DOUBTED = {"usage_check": {"reported": [120, 300], "counted": [118, 80]}}
+
+
+def test_reports_that_our_count_does_not_bear_out_are_counted_and_told_of_once_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    telemetry = Telemetry()
+    for index, seconds in enumerate((0, 1, 59, 60, 61)):
+        telemetry.observe(spend_record(f"r{index}", detail=DOUBTED, started_at_ms=seconds * 1000))
+    telemetry.observe(spend_record("other", detail=DOUBTED, started_at_ms=61_000, deployment="gpt-4o"))
+    assert total(telemetry, "parsimony_usage_mismatches_total", deployment="mistral-7b") == 5
+    assert total(telemetry, "parsimony_usage_mismatches_total", deployment="gpt-4o") == 1
+    text = "mistral-7b reports [120, 300] tokens of input and output, we count [118, 80]"
+    assert caplog.messages == [
+        f"request r0: {text}",
+        f"request r3: {text} (2 such were not logged since the last)",
+        "request other: gpt-4o reports [120, 300] tokens of input and output, we count [118, 80]",
+    ]
+
+
+def test_a_cost_that_no_reservation_carried_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    telemetry = Telemetry()
+    telemetry.observe(spend_record("r0", cost_nusd=5, reserved_nusd=5))
+    telemetry.observe(spend_record("r1", cost_nusd=6, reserved_nusd=5))
+    assert caplog.messages == ["request r1: mistral-7b took 6 nano-USD, and 5 were held for it"]
+    assert total(telemetry, "parsimony_usage_mismatches_total") == 0
+
+
 def test_durations_fall_into_buckets() -> None:
     telemetry = Telemetry()
     for milliseconds in (0, 5, 6, 60_000, 400_000):

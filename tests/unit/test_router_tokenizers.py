@@ -171,6 +171,8 @@ def test_parts_count_like_their_text_and_images_as_a_constant() -> None:
     assert with_parts(text) == CL100K.count_messages([{"role": "user", "content": "hello world"}])
     assert with_parts(text, image) - with_parts(text) == TOKENS_PER_IMAGE
     assert with_parts(text, small) - with_parts(text) == TOKENS_PER_LOW_DETAIL_IMAGE
+    asked = [{"role": "user", "content": [text, image, small]}]
+    assert CL100K.count_messages(asked, image_tokens=258) - with_parts(text) == 2 * 258
 
 
 def test_tool_calls_and_tools_are_counted() -> None:

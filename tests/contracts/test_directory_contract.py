@@ -445,13 +445,11 @@ def test_what_the_configuration_declares_only_the_configuration_changes(director
     of_admin = directory.put_budget(limit_of("team", "support", 1))
     declared = directory.put_budget(limit_of("team", "support", 2, source="config"))
     assert declared == replace(of_admin, limit=2, source="config")
-    for forbidden in (
-        lambda: directory.put_budget(limit_of("team", "support", 3)),
-        lambda: directory.put_budget(limit_of("team", "support", 2)),
-        lambda: directory.remove_budget(declared.id),
-    ):
+    for limit in (2, 3):
         with pytest.raises(DirectoryError, match="declared in the configuration: change it there"):
-            forbidden()
+            directory.put_budget(limit_of("team", "support", limit))
+    with pytest.raises(DirectoryError, match="declared in the configuration: change it there"):
+        directory.remove_budget(declared.id)
     assert directory.list_budgets() == (declared,)
     assert directory.put_budget(limit_of("team", "support", 4, source="config")).limit == 4
     directory.remove_budget(declared.id, "config")

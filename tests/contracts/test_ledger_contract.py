@@ -92,7 +92,7 @@ def test_sums_are_exact_and_half_open(ledger: Ledger) -> None:
 
 
 def test_groups_differ_in_every_dimension(ledger: Ledger) -> None:
-    changes = [
+    changes: list[dict[str, Any]] = [
         {},
         {"team_id": "sales"},
         {"alias": "gpt-4"},

@@ -7,15 +7,60 @@ import sys
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import ColumnElement, Engine, exc, insert, inspect, literal, select, text
 
+from policies.budget import Budget
+from policies.spend import FIELD_NAMES
+from router.clock import Clock
 from router.errors import ConfigError
+from router.stores.base import KeyInfo, Principal
+from router.stores.sql_directory import SqlDirectory
 from router.stores.sql_engine import HEAD, MIGRATIONS, create_ledger_engine, current_revision, migrate, reading, writing
-from router.stores.sql_schema import METADATA
+from router.stores.sql_ledger import SqlLedger
+from router.stores.sql_schema import BUDGETS, METADATA
+from tests.support.spend import spend_record
+
+RECORD = spend_record("req_1")
+MODELS = '["auto"]'
+NEW_FIELDS = {"project_id", "end_user", "tags", "deployment_tier", "abandoned_nusd"}
+
+
+def to_revision(engine: Engine, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with writing(engine) as connection:
+        config.attributes["connection"] = connection
+        (command.upgrade if revision == "head" else command.downgrade)(config, revision)
+
+
+def fill_0001(engine: Engine) -> None:
+    """A team with a budget, a key with another that stands in for an older one, and a booked request."""
+    ledger = {name: value for name, value in RECORD.to_json().items() if name not in NEW_FIELDS} | {"detail": "{}"}
+    chat = "'support', 'chat'"
+    statements: list[tuple[str, dict[str, object]]] = [
+        ("INSERT INTO teams VALUES ('support', 'Support', 1)", {}),
+        (
+            f"INSERT INTO keys VALUES ('key_2', {chat}, 'admin', 'hash2', 'sk-2', 5, NULL, NULL, :m, NULL)",
+            {"m": MODELS},
+        ),
+        (f"INSERT INTO keys VALUES ('key_1', {chat}, 'application', 'hash1', 'sk-1', 2, 3, 'key_2', NULL, NULL)", {}),
+        ("INSERT INTO budgets VALUES ('team:support:month', 'team', 'support', 'month', 100, 'Asia/Shanghai')", {}),
+        ("INSERT INTO budgets VALUES ('key:key_1:month', 'key', 'key_2', 'month', 8999999999999999, 'UTC')", {}),
+        (f"INSERT INTO ledger ({', '.join(ledger)}) VALUES ({', '.join(':' + name for name in ledger)})", ledger),
+    ]
+    with writing(engine) as connection:
+        for statement, values in statements:
+            connection.execute(text(statement), values)
+
+
+def rows(engine: Engine, table: str) -> list[dict[str, object]]:
+    with reading(engine) as connection:
+        return [dict(row) for row in connection.execute(text(f"SELECT * FROM {table} ORDER BY id")).mappings()]
 
 
 def test_head_is_the_newest_migration() -> None:
@@ -73,3 +118,78 @@ def test_a_failed_transaction_leaves_no_trace(engine: Engine) -> None:
         fail()
     with reading(engine) as connection:
         assert connection.execute(text("SELECT count(*) FROM teams")).scalar() == 0
+
+
+def test_an_upgrade_from_0001_keeps_everything(engine: Engine) -> None:
+    to_revision(engine, "0001")
+    fill_0001(engine)
+    migrate(engine)
+    directory = SqlDirectory(engine, Clock(wall=lambda: 10.0))
+    of_team = Budget(
+        id="team:support:month", subject_kind="team", subject_id="support", limit=100, timezone="Asia/Shanghai"
+    )
+    of_key = Budget(id="key:key_1:month", subject_kind="key", subject_id="key_2", limit=8_999_999_999_999_999)
+    assert directory.list_budgets() == (of_team, of_key)
+    auto = frozenset({"auto"})
+    assert directory.list_keys() == (
+        KeyInfo("key_1", "support", "chat", "application", "sk-1", 2, revoked_at_ms=3, replaced_by="key_2"),
+        KeyInfo("key_2", "support", "chat", "admin", "sk-2", 5, allowed_models=auto),
+    )
+    assert directory.principal_by_hash("hash2") == Principal("key_2", "support", "admin", auto, (of_team, of_key))
+    assert directory.audit() == ()
+    ledger = SqlLedger(engine)
+    booked = ledger.get("req_1")
+    assert booked is not None
+    assert booked.to_json() == RECORD.to_json() | {"detail": {}}
+    assert ledger.append([spend_record("req_2", tags=",batch,", project_id="web")]) == 1
+    assert ledger.usage(of_key, 0, 2**53) == {("", 0): 2 * RECORD.cost_nusd}
+
+
+def test_new_columns_come_last_in_a_migrated_ledger_and_all_are_fields(engine: Engine) -> None:
+    found = [column["name"] for column in inspect(engine).get_columns("ledger")]
+    assert sorted(found) == sorted(FIELD_NAMES)
+    assert set(found[-len(NEW_FIELDS) :]) == NEW_FIELDS
+
+
+def test_a_budget_put_on_top_of_a_migrated_one_keeps_its_id(engine: Engine) -> None:
+    to_revision(engine, "0001")
+    fill_0001(engine)
+    migrate(engine)
+    directory = SqlDirectory(engine)
+    put = directory.put_budget(Budget(id="", subject_kind="key", subject_id="key_2", limit=7))
+    assert put.id == "key:key_1:month"
+    assert len(directory.list_budgets()) == 2
+
+
+def test_a_downgrade_leaves_what_0001_can_say(engine: Engine) -> None:
+    to_revision(engine, "0001")
+    fill_0001(engine)
+    before = {table: rows(engine, table) for table in ("teams", "keys", "budgets")}
+    migrate(engine)
+    directory = SqlDirectory(engine)
+    directory.create_project("support", "web")
+    directory.put_budget(Budget(id="", subject_kind="team", subject_id="support", limit=7, window="day"))
+    directory.put_budget(Budget(id="", subject_kind="team", subject_id="support", limit=7, unit="tokens"))
+    directory.put_budget(Budget(id="", subject_kind="team", subject_id="support", limit=7, model="gpt-4"))
+    directory.put_budget(Budget(id="", subject_kind="organization", subject_id="default", limit=7))
+    to_revision(engine, "0001")
+    assert {table: rows(engine, table) for table in before} == before
+    assert set(inspect(engine).get_table_names()) == {"teams", "keys", "budgets", "ledger", "alembic_version"}
+    with reading(engine) as connection:
+        assert connection.execute(text("SELECT request_id FROM ledger")).scalars().all() == ["req_1"]
+    migrate(engine)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+    assert {budget.id for budget in SqlDirectory(engine).list_budgets()} == {"team:support:month", "key:key_1:month"}
+
+
+def test_the_database_itself_refuses_a_second_budget_of_the_same_kind(engine: Engine) -> None:
+    directory = SqlDirectory(engine)
+    directory.create_team("support")
+    directory.put_budget(Budget(id="", subject_kind="team", subject_id="support", limit=7))
+    with pytest.raises(exc.IntegrityError), writing(engine) as connection:
+        connection.execute(insert(BUDGETS).from_select(list(BUDGETS.c), select(*_all_but_the_id())))
+
+
+def _all_but_the_id() -> list[ColumnElement[object]]:
+    return [literal("another"), *[column for column in BUDGETS.c if column.name != "id"]]

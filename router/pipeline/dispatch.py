@@ -126,6 +126,11 @@ class Dispatcher:
         self._clock = clock
         self._jitter = jitter
 
+    @property
+    def max_attempts(self) -> int:
+        """On one deployment."""
+        return self._retries.max_attempts
+
     def unavailable(self) -> frozenset[str]:
         """Deployments whose circuit lets nothing through now."""
         now_s = self._clock.monotonic()

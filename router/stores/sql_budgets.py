@@ -81,19 +81,6 @@ def hand_over(connection: Connection, old_key_id: str, new_key_id: str) -> None:
     connection.execute(update(BUDGETS).where(_of("key", old_key_id)).values(subject_id=new_key_id))
 
 
-def claim_alert(
-    connection: Connection, alerting_id: str, window_label: str, share: str, end_user: str, at_ms: int
-) -> bool:
-    """True for the first only: both databases let others wait for its outcome."""
-    # Both write it alike; SQLAlchemy's own constructs for it cost a tenth of a second to import.
-    claim = text(
-        "INSERT INTO budget_alerts (budget_id, window_label, share, end_user, at_ms) "
-        "VALUES (:budget_id, :window_label, :share, :end_user, :at_ms) ON CONFLICT DO NOTHING"
-    )
-    values = {"budget_id": alerting_id, "window_label": window_label, "share": share, "end_user": end_user}
-    return bool(connection.execute(claim, values | {"at_ms": at_ms}).rowcount)
-
-
 def as_json(budget: Budget) -> dict[str, Any]:
     """For the record of changes: the fields, fractions as text."""
     return asdict(budget) | {

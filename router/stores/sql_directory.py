@@ -13,9 +13,10 @@ from sqlalchemy import Connection, Engine, exc, insert, select
 
 from policies.budget import Budget, Source
 from router.clock import SYSTEM_CLOCK, Clock
-from router.stores import sql_audit, sql_budgets, sql_keys
+from router.stores import sql_alerts, sql_audit, sql_budgets, sql_keys
 from router.stores.base import (
     ROLES,
+    AlertClaim,
     AuditEntry,
     DirectoryError,
     KeyInfo,
@@ -144,9 +145,18 @@ class SqlDirectory:
         with reading(self._engine) as connection:
             return sql_budgets.listed(connection, team_id)
 
-    def claim_alert(self, budget_id: str, window_label: str, share: str, end_user: str = "") -> bool:
+    def claim_alert(self, budget_id: str, window_label: str, share: str, end_user: str = "", event: str = "") -> bool:
+        wanted = AlertClaim(budget_id, window_label, share, end_user, event)
         with writing(self._engine) as connection:
-            return sql_budgets.claim_alert(connection, budget_id, window_label, share, end_user, self._now_ms())
+            return sql_alerts.claim(connection, wanted, self._now_ms())
+
+    def confirm_alert(self, claim: AlertClaim) -> None:
+        with writing(self._engine) as connection:
+            sql_alerts.confirm(connection, claim)
+
+    def take_over_alerts(self, claimed_before_ms: int, limit: int = 100) -> tuple[AlertClaim, ...]:
+        with writing(self._engine) as connection:
+            return sql_alerts.take_over(connection, claimed_before_ms, limit, self._now_ms())
 
     # keys
 

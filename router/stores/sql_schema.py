@@ -95,6 +95,13 @@ BUDGET_ALERTS = Table(
     Column("share", Text, primary_key=True),
     Column("end_user", Text, primary_key=True),
     Column("at_ms", BigInteger, nullable=False),
+    Column("event", Text),  # a JSON object: what to tell people, until they were told
+)
+Index(
+    None,
+    BUDGET_ALERTS.c.at_ms,
+    sqlite_where=BUDGET_ALERTS.c.event.is_not(None),
+    postgresql_where=BUDGET_ALERTS.c.event.is_not(None),
 )
 
 # Rows are added, never changed. No foreign keys: what was done outlives what it was done to.

@@ -115,8 +115,12 @@ def _create_budget_alerts() -> None:
         sa.Column("share", sa.Text, nullable=False),
         sa.Column("end_user", sa.Text, nullable=False),
         sa.Column("at_ms", sa.BigInteger, nullable=False),
+        sa.Column("event", sa.Text),
         sa.PrimaryKeyConstraint("budget_id", "window_label", "share", "end_user", name="pk_budget_alerts"),
     )
+    # Few are still to be told of, of all that ever were.
+    untold = sa.text("event IS NOT NULL")
+    op.create_index("ix_budget_alerts_at_ms", "budget_alerts", ["at_ms"], sqlite_where=untold, postgresql_where=untold)
 
 
 def _extend_keys() -> None:

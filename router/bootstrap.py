@@ -98,9 +98,7 @@ async def open_services(
     await _load_tokenizer(prices, config.baseline)
     deployments = {d.name: _deployment(d, prices, lineup.simulated) for d in lineup.active}
     admin = admin_services(config)
-    connection = await RedisConnection.open(
-        redis_url(config), timeout_s=config.redis.timeout_seconds, scripts=SCRIPTS
-    )
+    connection = await RedisConnection.open(redis_url(config), timeout_s=config.redis.timeout_seconds, scripts=SCRIPTS)
     admission = RedisAdmissionStore(connection, worker_id or secrets.token_hex(8))
     await admission.start()
     targets = {d.name: _target(d, deployments[d.name], config, simulated_url) for d in lineup.active}

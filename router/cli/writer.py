@@ -1,4 +1,8 @@
-"""`python -m router.cli.writer`: moves settled spend to SQL, and books what dead workers left behind."""
+"""`python -m router.cli.writer`: moves settled spend to SQL, and keeps house in the stores.
+
+Keeping house: booking what dead workers left behind, taking lost counters from the ledger, comparing the
+others with it, and telling people of budgets that reach a share.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,14 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import redis
 
+from policies.budget import Budget
 from router.bootstrap import admin_services, rebuild_counters, redis_client
-from router.clock import SYSTEM_CLOCK
+from router.clock import SYSTEM_CLOCK, Clock
 from router.config import Config, load_config
 from router.errors import ParsimonyError, StoreUnavailable
 from router.processes import exit_status
@@ -28,21 +34,67 @@ logger = logging.getLogger(__name__)
 
 _ROUND_SECONDS = 1.0
 _DRAIN_SECONDS = 5.0
+_REHOLD_SECONDS = 4.0
+"""After a loss, longer than a worker takes to notice it and to hold again what its requests under way held."""
+_RECONCILE_SECONDS = 600.0
 
 
-def _keep_house(config: Config, admin: AdminServices, stop: threading.Event) -> None:
-    """Sweeps and rebuilds until `stop`. After an outage of Redis, workers get time to renew their leases first."""
-    janitor = Janitor(redis_client(config))
+class Housekeeper:
+    """What is done each second, and the rest of what must be done again and again. Raises RedisError and
+    StoreUnavailable; whatever was not done then is done later."""
+
+    def __init__(self, config: Config, admin: AdminServices, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._admin = admin
+        self._clock = clock
+        self._janitor = Janitor(redis_client(config))
+        self._lost_at_s: float | None = None
+        self._reconcile_at_s = clock.monotonic() + _RECONCILE_SECONDS
+
+    def round(self, *, sweep: bool) -> None:
+        """`sweep`: workers have had the time to renew their leases."""
+        if not self._admin.budgets.whole():
+            self._take_from_ledger()
+            return
+        self._lost_at_s = None
+        if sweep:
+            self._janitor.sweep()
+        budgets = self._admin.directory.list_budgets()
+        self._reconcile(budgets)
+
+    def _take_from_ledger(self) -> None:
+        now_s = self._clock.monotonic()
+        if self._lost_at_s is None:
+            self._lost_at_s = now_s
+            logger.warning("Redis has lost its budget counters; they are taken from the ledger")
+        if now_s - self._lost_at_s >= _REHOLD_SECONDS:
+            rebuild_counters(self._admin, self._clock.now())
+
+    def _reconcile(self, budgets: Sequence[Budget]) -> None:
+        now_s = self._clock.monotonic()
+        if now_s < self._reconcile_at_s:
+            return
+        self._reconcile_at_s = now_s + _RECONCILE_SECONDS
+        policy = self._admin.budgets.evicts()
+        if policy is not None:
+            logger.warning(
+                "this Redis throws keys away when it is full (maxmemory-policy %s), budget counters among them: "
+                "set noeviction or volatile-lru", policy,
+            )  # fmt: skip
+        for budget in budgets:
+            self._admin.budgets.reconcile(budget, self._admin.used_in, self._clock.now())
+
+
+def _keep_house(house: Housekeeper, stop: threading.Event, clock: Clock = SYSTEM_CLOCK) -> None:
+    """Rounds until `stop`. After an outage of Redis, workers get time to renew their leases first."""
     quiet_until_s = 0.0
     while not stop.wait(_ROUND_SECONDS):
         try:
-            if not admin.budgets.whole():
-                rebuild_counters(admin, SYSTEM_CLOCK.now())
-            if SYSTEM_CLOCK.monotonic() >= quiet_until_s:
-                janitor.sweep()
+            house.round(sweep=clock.monotonic() >= quiet_until_s)
         except (redis.RedisError, StoreUnavailable) as error:
             logger.warning("the stores cannot be reached: %s", error)
-            quiet_until_s = SYSTEM_CLOCK.monotonic() + LEASE_SECONDS
+            quiet_until_s = clock.monotonic() + LEASE_SECONDS
+        except Exception:  # the border of the loop: were it to end, nothing would be put right any more
+            logger.exception("keeping house failed; it goes on")
 
 
 def main() -> None:
@@ -61,7 +113,7 @@ def main() -> None:
         writer = LedgerWriter(redis_client(config), admin.ledger, redis_keys.SPEND_STREAM, consumer=consumer)
         thread = threading.Thread(target=writer.run, args=(stop,), name="ledger-writer")
         thread.start()
-        _keep_house(config, admin, stop)
+        _keep_house(Housekeeper(config, admin), stop)
         thread.join()
         writer.drain(_DRAIN_SECONDS)
     except ParsimonyError as error:

@@ -210,6 +210,14 @@ class RedisAdmissionStore:
 
     def _resume(self) -> None:
         """On a new connection, maybe to another Redis: what is held is held there, too, and what ended is settled."""
+        for reply in self._announce():
+            reply.add_done_callback(_ignored)
+        self._hold_again()
+        recent, self._recent = self._recent, deque()
+        for _, settlement in recent:
+            self.settle(settlement)
+
+    def _hold_again(self) -> None:
         for request_id, held in self._held.items():
             counters = held.bid.counters
             self._connection.execute(
@@ -217,9 +225,6 @@ class RedisAdmissionStore:
                 self._pending_key, redis_keys.abandoned(request_id), *counters.keys,
                 request_id, held.entry(), *held.amounts(),
             ).add_done_callback(_ignored)  # fmt: skip
-        recent, self._recent = self._recent, deque()
-        for _, settlement in recent:
-            self.settle(settlement)
 
     async def _keep_lease(self) -> None:
         while True:
@@ -229,9 +234,16 @@ class RedisAdmissionStore:
             except StoreUnavailable as error:
                 logger.warning("could not renew the lease: %s", error)
 
+    def _announce(self) -> tuple[asyncio.Future[Any], asyncio.Future[Any]]:
+        # The lease first: whoever is listed without one is taken for dead.
+        lease = self._connection.execute("SET", redis_keys.lease(self._worker_id), "1", "EX", LEASE_SECONDS)
+        return lease, self._connection.execute("SADD", redis_keys.WORKERS, self._worker_id)
+
     async def _renew(self) -> None:
-        await self._connection.execute("SADD", redis_keys.WORKERS, self._worker_id)
-        await self._connection.execute("SET", redis_keys.lease(self._worker_id), "1", "EX", LEASE_SECONDS)
+        lease, listed = self._announce()
+        await lease
+        if await listed:  # Redis did not know this worker: it lost its data, and the connection did not notice
+            self._hold_again()
         asked_s = time.time()
         seconds, microseconds = await self._connection.execute("TIME")
         ahead_s = int(seconds) + int(microseconds) / 1e6 - (asked_s + time.time()) / 2
@@ -246,7 +258,7 @@ def settle_arguments(settlement: Settlement, pending_key: str, abandoned_seconds
     arguments: list[bytes | str | int] = [
         7 + len(counters.keys),
         pending_key, redis_keys.SPEND_STREAM, settlement.cache_key or redis_keys.SPEND_STREAM,
-        redis_keys.COUNTERS_WHOLE, redis_keys.UNCOUNTED,
+        redis_keys.COUNTERS_WHOLE, redis_keys.RECOUNT,
         redis_keys.abandoned(settlement.request_id), redis_keys.booked(settlement.request_id), *counters.keys,
         settlement.request_id, settlement.record, "1" if settlement.admitted else "0", settlement.epoch,
         settlement.keep_seconds, settlement.answer, abandoned_seconds,

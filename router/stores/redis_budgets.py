@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -25,42 +26,76 @@ Used = dict[tuple[str, int], int]
 """What counts against a budget by (end user, part of a rolling window), as `Ledger.usage` gives it."""
 UsageOf = Callable[[Budget, Period], Used]
 
+ROLLING_GRACE_SECONDS = 172_800
+"""How long the counter of a rolling window outlives twice the window: longer than any request holds something in it."""
 ABANDONED_SECONDS = 7 * 86_400
 """For how long the truth of a request that was booked at its reservation may still arrive."""
 
-# KEYS: a counter. ARGV: when it expires (0: by itself), '1' to lower it, too; then pairs of bucket ('': none), amount.
-_SET = """
-local lowers, spent = ARGV[2] == '1', 0
-for at = 3, #ARGV, 2 do
-  local field = ARGV[at] == '' and 'spent' or 'b' .. ARGV[at]
-  local known = tonumber(redis.call('HGET', KEYS[1], field) or 0)
-  local wanted = tonumber(ARGV[at + 1])
-  local change = (lowers or wanted > known) and wanted - known or 0
-  if field ~= 'spent' then
-    redis.call('HINCRBY', KEYS[1], field, string.format('%.0f', change))
+_RECOUNT_SECONDS = 60
+"""For how long a claim to recount stands unless it is renewed: with each budget that is summed up."""
+_DRAIN_SECONDS = 2.0
+_POLL_SECONDS = 0.02
+
+# KEYS: counter. ARGV: when it expires (0: by itself); then pairs of bucket ('': none), amount.
+_RAISE = """
+local function raise(key, expires_at, first)
+  for at = first, #ARGV, 2 do
+    local field = ARGV[at] == '' and 'spent' or 'b' .. ARGV[at]
+    local known = tonumber(redis.call('HGET', key, field) or 0)
+    local change = string.format('%.0f', math.max(tonumber(ARGV[at + 1]) - known, 0))
+    if field ~= 'spent' then
+      redis.call('HINCRBY', key, field, change)
+    end
+    redis.call('HINCRBY', key, 'spent', change)
   end
-  redis.call('HINCRBY', KEYS[1], 'spent', string.format('%.0f', change))
-end
-if ARGV[1] ~= '0' then
-  redis.call('EXPIREAT', KEYS[1], ARGV[1])
+  if expires_at ~= '0' then
+    redis.call('EXPIREAT', key, expires_at)
+  end
 end
 """
+_SEED = _RAISE + "raise(KEYS[1], ARGV[1], 2)"
 
-# KEYS: marker, uncounted. ARGV: uncounted as it was before the ledger was summed up, the new epoch.
+# KEYS: counter, claim to recount. ARGV: whose the claim is, for how long to renew it; then as above.
+_RECOUNT = (
+    _RAISE
+    + """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then
+  return 0
+end
+redis.call('EXPIRE', KEYS[2], ARGV[2])
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+  if field ~= 'reserved' then
+    redis.call('HDEL', KEYS[1], field)
+  end
+end
+raise(KEYS[1], ARGV[3], 4)
+return 1
+"""
+)
+
+# KEYS: marker, claim to recount. ARGV: whose the claim is, the new epoch.
 _MARK = """
-if (redis.call('GET', KEYS[2]) or '0') ~= ARGV[1] then
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then
   return 0
 end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
 """
 
-# KEYS: counter, stream. ARGV: what it had spent before the ledger was summed up, the ledger's sum.
+# KEYS: claim to recount. ARGV: whose it is.
+_RELEASE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+  redis.call('DEL', KEYS[1])
+end
+"""
+
+# KEYS: counter. ARGV: what it had spent before the ledger was summed up, the ledger's sum, when it expires.
 _RECONCILE = """
-if (redis.call('HGET', KEYS[1], 'spent') or '0') ~= ARGV[1] or redis.call('XLEN', KEYS[2]) > 0 then
+if (redis.call('HGET', KEYS[1], 'spent') or '0') ~= ARGV[1] then
   return 0
 end
 redis.call('HSET', KEYS[1], 'spent', ARGV[2])
+redis.call('EXPIREAT', KEYS[1], ARGV[3])
 return 1
 """
 
@@ -70,8 +105,10 @@ class RedisBudgets:
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
-        self._set = client.register_script(_SET)
+        self._seed = client.register_script(_SEED)
+        self._recount = client.register_script(_RECOUNT)
         self._mark = client.register_script(_MARK)
+        self._release = client.register_script(_RELEASE)
         self._reconcile = client.register_script(_RECONCILE)
 
     def states(
@@ -103,7 +140,8 @@ class RedisBudgets:
 
         Never lowers them: the ledger may lag behind what is settled.
         """
-        self._put(budget, used, now, lowers=False)
+        for key, arguments in _amounts(budget, used, now):
+            self._seed(keys=[key], args=arguments)
 
     def whole(self) -> bool:
         """Whether the counters hold everything spent: false in a Redis that is new or lost its data."""
@@ -112,20 +150,40 @@ class RedisBudgets:
     def rebuild(self, budgets: Iterable[Budget], used: UsageOf, now: datetime) -> bool:
         """Takes every counter from the ledger, then lets requests in again, in a new epoch.
 
-        False where something was settled meanwhile that the ledger may not have had: try again.
+        False where something was settled meanwhile that the ledger may not have had, or where somebody else is
+        at it: try again.
         """
-        before = cast(bytes | None, self._redis.get(redis_keys.UNCOUNTED)) or b"0"
-        if self._redis.xlen(redis_keys.SPEND_STREAM):
+        claim = secrets.token_hex(8)
+        if not self._redis.set(redis_keys.RECOUNT, claim, nx=True, ex=_RECOUNT_SECONDS):
             return False
+        try:
+            return self._drained() and self._recount_all(budgets, used, now, claim)
+        finally:
+            self._release(keys=[redis_keys.RECOUNT], args=[claim])
+
+    def _recount_all(self, budgets: Iterable[Budget], used: UsageOf, now: datetime, claim: str) -> bool:
         count = 0
         for budget in budgets:
-            self._put(budget, used(budget, window_of(budget, now)), now, lowers=True)
+            for key, arguments in _amounts(budget, used(budget, window_of(budget, now)), now):
+                keys = [key, redis_keys.RECOUNT]
+                if not self._recount(keys=keys, args=[claim, _RECOUNT_SECONDS, *arguments]):
+                    return False
             count += 1
         epoch = secrets.token_hex(8)
-        marked = self._mark(keys=[redis_keys.COUNTERS_WHOLE, redis_keys.UNCOUNTED], args=[before, epoch])
+        marked = self._mark(keys=[redis_keys.COUNTERS_WHOLE, redis_keys.RECOUNT], args=[claim, epoch])
         if marked:
             logger.info("took the counters of %d budgets from the ledger", count)
         return bool(marked)
+
+    def _drained(self) -> bool:
+        """Waits until the ledger has all that is in the stream by now; what comes later does not matter."""
+        last = cast(list[Any], self._redis.xrevrange(redis_keys.SPEND_STREAM, count=1))
+        deadline_s = time.monotonic() + _DRAIN_SECONDS
+        while last and self._redis.xrange(redis_keys.SPEND_STREAM, "-", last[0][0], count=1):
+            if time.monotonic() >= deadline_s:
+                return False
+            time.sleep(_POLL_SECONDS)
+        return True
 
     def reconcile(self, budget: Budget, used: UsageOf, now: datetime) -> int:
         """Sets the counters of `budget` to the ledger's sums; returns how many were off.
@@ -135,19 +193,18 @@ class RedisBudgets:
         period = window_of(budget, now)
         if budget.parsed_window.rolling_s or budget.unit == "parallel":
             return 0
-        users: Collection[str | None] = (None,)
-        if budget.is_of_every_user:
-            users = {user for user, _ in used(budget, period)}
-        keys = {user: counter_of(budget, period, user).key for user in users}
-        before = {user: cast(bytes | None, self._redis.hget(key, "spent")) or b"0" for user, key in keys.items()}
-        if self._redis.xlen(redis_keys.SPEND_STREAM):
+        sums = used(budget, period)
+        users: Collection[str] = {user for user, _ in sums} if budget.is_of_every_user else ("",)
+        counters = {user: counter_of(budget, period, user if budget.is_of_every_user else None) for user in users}
+        before = {user: self._spent_text(counter) for user, counter in counters.items()}
+        if all(int(before[user]) == sums.get((user, 0), 0) for user in users) or not self._drained():
             return 0
         sums = used(budget, period)
         corrected = 0
-        for user, key in keys.items():
-            amount = sums.get((user or "", 0), 0)
-            known = int(before[user])
-            if amount != known and self._reconcile(keys=[key, redis_keys.SPEND_STREAM], args=[before[user], amount]):
+        for user, counter in counters.items():
+            amount, known = sums.get((user, 0), 0), int(before[user])
+            arguments: list[bytes | int] = [before[user], amount, counter.expires_at_s]
+            if amount != known and self._reconcile(keys=[counter.key], args=arguments):
                 logger.warning(
                     "the counter of budget %s was off by %s: set to the ledger's %s",
                     budget.id, budget.amount_text(abs(known - amount)), budget.amount_text(amount),
@@ -155,29 +212,38 @@ class RedisBudgets:
                 corrected += 1
         return corrected
 
+    def _spent_text(self, counter: BudgetCounter) -> bytes:
+        return cast(bytes | None, self._redis.hget(counter.key, "spent")) or b"0"
+
     def evicts(self) -> str | None:
         """The policy by which this Redis would throw counters away when it is full; None where it would not."""
         try:
             policy = cast(dict[str, str], self._redis.config_get("maxmemory-policy")).get("maxmemory-policy")
         except redis.ResponseError:  # a managed Redis does not say
             return None
-        return None if policy in (None, "noeviction") or str(policy).startswith("volatile") else str(policy)
+        # Counters expire, too: the "volatile" policies would take them for less than the cache.
+        return None if policy in (None, "noeviction") else str(policy)
 
-    def _put(self, budget: Budget, used: Used, now: datetime, *, lowers: bool) -> None:
-        period = window_of(budget, now)
-        by_user: dict[str | None, list[tuple[int, int]]] = {} if budget.is_of_every_user else {None: []}
-        for (user, bucket), amount in used.items():
-            by_user.setdefault(user if budget.is_of_every_user else None, []).append((bucket, amount))
-        for owner, amounts in by_user.items():
-            counter = counter_of(budget, period, owner)
-            pairs: list[Any] = []
-            for bucket, amount in amounts:
-                pairs += [bucket if counter.bucket_ms else "", amount]
-            if not pairs and not counter.bucket_ms:
-                pairs = ["", 0]
-            if budget.unit != "parallel":
-                expires_at_s = counter.expires_at_s or int(now.timestamp()) + 3 * budget.parsed_window.rolling_s
-                self._set(keys=[counter.key], args=[expires_at_s, "1" if lowers else "0", *pairs])
+
+def _amounts(budget: Budget, used: Used, now: datetime) -> Iterator[tuple[str, list[Any]]]:
+    """Each counter of a budget with when it expires, and pairs of bucket ("" for none) and amount."""
+    if budget.unit == "parallel":
+        return  # nothing of it is ever spent
+    period = window_of(budget, now)
+    by_user: dict[str | None, list[tuple[int, int]]] = {} if budget.is_of_every_user else {None: []}
+    for (user, bucket), amount in used.items():
+        by_user.setdefault(user if budget.is_of_every_user else None, []).append((bucket, amount))
+    for owner, amounts in by_user.items():
+        counter = counter_of(budget, period, owner)
+        rolling_s = budget.parsed_window.rolling_s
+        # As long as admit.lua lets a rolling one live.
+        expires_at_s = counter.expires_at_s or int(now.timestamp()) + 2 * rolling_s + ROLLING_GRACE_SECONDS
+        pairs: list[Any] = []
+        for bucket, amount in amounts:
+            pairs += [bucket if counter.bucket_ms else "", amount]
+        if not pairs and not counter.bucket_ms:
+            pairs = ["", 0]
+        yield counter.key, [expires_at_s, *pairs]
 
 
 def _spent(counter: Mapping[bytes, bytes], budget: Budget, now: datetime) -> int:
@@ -230,6 +296,7 @@ def abandoned(request_id: str, entry: bytes) -> Settlement:
         "cost_nusd": nusd,
         "reserved_nusd": nusd,
         "input_tokens": tokens,
+        "output_tokens": 0,
         "usage_source": "reserved",
     }
     record = SpendRecord.from_json(provisional | chosen | guess)

@@ -11,8 +11,8 @@ COUNTERS_WHOLE = PREFIX + "counters-whole"
 
 Its value is the epoch: another one after each time that the counters were taken from the ledger."""
 
-UNCOUNTED = PREFIX + "uncounted"
-"""How many settlements came while the counters were not whole, and so moved none of them."""
+RECOUNT = PREFIX + "recount"
+"""Whose turn it is to take the counters from the ledger; a settlement that the ledger may lack takes it away."""
 
 SPEND_STREAM = PREFIX + "spend"
 WORKERS = PREFIX + "workers"

@@ -69,9 +69,34 @@ local function roll(key, bucket_ms, spent)
   return spent
 end
 
+local unit, limit, room, spent, reserved, ceiling, mask, fresh, hard = {}, {}, {}, {}, {}, {}, {}, {}, {}
+
+-- Once the parts up to this one have left a rolling counter, there is room; '' if none suffices or it does not roll.
+local function last_to_go(b, needed)
+  needed = max(needed, 1) -- what is free of charge waits until the counter is no longer spent
+  if ARGV[first_budget + (b - 1) * BUDGET + 7] == '0' or limit[b] < needed then
+    return ''
+  end
+  local fields, parts = redis.call('HGETALL', KEYS[3 + b]), {}
+  for f = 1, #fields, 2 do
+    local number = tonumber(string.match(fields[f], '^b(%d+)$'))
+    if number then
+      parts[#parts + 1] = {number, tonumber(fields[f + 1])}
+    end
+  end
+  table.sort(parts, function(one, other) return one[1] < other[1] end)
+  local left = limit[b] - spent[b] - reserved[b]
+  for _, part in ipairs(parts) do
+    left = left + part[2]
+    if left >= needed then
+      return whole(part[1])
+    end
+  end
+  return ''
+end
+
 -- ---- where the budgets stand ----------------------------------------------------------------------
 
-local unit, limit, room, spent, reserved, ceiling, mask, fresh, hard = {}, {}, {}, {}, {}, {}, {}, {}, {}
 for b = 1, budgets do
   local at = first_budget + (b - 1) * BUDGET
   local key = KEYS[3 + b]
@@ -91,7 +116,7 @@ for b = 1, budgets do
     if limit[b] <= spent[b] then
       room[b] = -1
       if looks_up and string.find(flags, 's', 1, true) then
-        return {'refused', b, 'limit', whole(spent[b]), whole(reserved[b]), '0', ''}
+        return {'refused', b, 'limit', whole(spent[b]), whole(reserved[b]), '0', last_to_go(b, 0)}
       end
     end
   end
@@ -152,28 +177,8 @@ for o = 1, options do
 end
 
 if #chosen == 0 then
-  local last = ''
-  local bucket_ms = tonumber(ARGV[first_budget + (blamed - 1) * BUDGET + 7])
-  if why == 'limit' and bucket_ms > 0 and limit[blamed] >= needed then
-    -- Once the parts up to this one have gone, there is room; if none suffices, what is held must come back.
-    local fields, parts = redis.call('HGETALL', KEYS[3 + blamed]), {}
-    for f = 1, #fields, 2 do
-      local number = tonumber(string.match(fields[f], '^b(%d+)$'))
-      if number then
-        parts[#parts + 1] = {number, tonumber(fields[f + 1])}
-      end
-    end
-    table.sort(parts, function(one, other) return one[1] < other[1] end)
-    local left = limit[blamed] - spent[blamed] - reserved[blamed]
-    for _, part in ipairs(parts) do
-      left = left + part[2]
-      if left >= needed then
-        last = whole(part[1])
-        break
-      end
-    end
-  end
-  return {'refused', blamed, why, whole(spent[blamed]), whole(reserved[blamed]), whole(needed), last}
+  return {'refused', blamed, why, whole(spent[blamed]), whole(reserved[blamed]), whole(needed),
+    why == 'limit' and last_to_go(blamed, needed) or ''}
 end
 
 -- ---- how long the answers may be -------------------------------------------------------------------

@@ -11,7 +11,7 @@ ARGS ?=
 DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format bench eval train install lock clean
+.PHONY: help demo serve test check format bench eval pacing train install lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -48,6 +48,11 @@ eval: $(VENV)/.dev ## Measure the shipped classifier on prompts it never saw, in
 DEV = $(DATA)/routing/dev
 EVALUATE = $(BIN)/parsimony classifier evaluate
 RESULTS := tests/benchmarks/routing
+
+pacing: $(VENV)/.dev ## Simulate what pacing a budget is worth, on the prompts in DATA=FOLDER
+	@test -d "$(DATA)" || { echo "no folder $(DATA); name the one with the data: make pacing DATA=FOLDER" >&2; exit 2; }
+	@$(BIN)/python -m tests.benchmarks.pacing --data "$(DATA)" \
+	  --markdown tests/benchmarks/pacing/results.md --picture tests/benchmarks/pacing/results.svg $(ARGS)
 
 train: $(VENV)/.runtime ## Train the shipped classifier anew, from DATA=FOLDER
 	@test -d "$(DATA)" || { echo "no folder $(DATA); name the one with the data: make train DATA=FOLDER" >&2; exit 2; }

@@ -127,6 +127,11 @@ class Accountant:
         self._baseline_counter = counters[baseline.tokenizer]
         self._answers: Counter[str] = Counter()
 
+    @property
+    def counters(self) -> Mapping[str | None, TokenCounter]:
+        """By the name of the tokenizer."""
+        return self._counters
+
     def charge(
         self, accepted: Accepted, choice: Choice, answer: AnswerFacts, attempts: Sequence[Attempt] = ()
     ) -> Charge:

@@ -163,6 +163,7 @@ class PipelineBench:
         providers: Mapping[str, ScriptedProvider] | None = None,
         *,
         limit_nusd: int | None = None,
+        budgets: tuple[Budget, ...] = (),
         allowed_models: frozenset[str] | None = None,
         retries: RetryPolicy = ONE_ATTEMPT,
         timeouts: Timeouts = PATIENT,
@@ -193,7 +194,8 @@ class PipelineBench:
         self.counter = TokenCounter(TOKENIZER)
         prices = self.deployments["large"].prices
         accountant = Accountant(Baseline(BASELINE, prices, TOKENIZER), {TOKENIZER: self.counter})
-        budgets = () if limit_nusd is None else (Budget("b1", "team", "team-1", limit_nusd),)
+        if limit_nusd is not None:
+            budgets += (Budget(id="b1", subject_kind="team", subject_id="team-1", limit=limit_nusd),)
         self.principals = {
             SECRET: Principal("key-1", "team-1", "application", allowed_models, budgets),
             "pk-other": Principal("key-2", "team-2", "application", None, ()),
@@ -250,13 +252,13 @@ class PipelineBench:
 
     def spent(self) -> tuple[int, int]:
         """(spent, reserved) of the one budget."""
-        ((counter),) = self.store.counters.values()
-        return counter.spent_nusd, counter.reserved_nusd
+        (counter,) = self.store.counters.values()
+        return counter.spent, counter.reserved
 
     def check_books(self) -> None:
         """Every request is settled exactly once, those too that left before they were let in; nothing is left open."""
         assert set(self.store.settlements.values()) <= {1}
         assert set(self.store.asked) <= set(self.store.settlements)
         assert self.store.pending == {}
-        assert all(counter.reserved_nusd == 0 for counter in self.store.counters.values())
+        assert all(counter.reserved == 0 for counter in self.store.counters.values())
         assert all(answer.closed for provider in self.providers.values() for answer in provider.answers)

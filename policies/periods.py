@@ -90,7 +90,8 @@ def period_at(window: Window, now: datetime, timezone: str) -> Period:
         start = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
         return Period(f"{start:%Y-%m-%dT%HZ}", start, start + timedelta(hours=1))
     local = now.astimezone(zone)
-    first = _first_day(window.name, local.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None))
+    # A new datetime, for `replace` would keep the `fold` of an hour that comes twice: midnight counts the first time.
+    first = _first_day(window.name, datetime(local.year, local.month, local.day))
     period = _days(window.name, first, zone)
     # Clocks that go back across midnight show the old day again; the new one has begun all the same.
     return period if now < period.end else _days(window.name, _following(window.name, first), zone)
@@ -115,7 +116,9 @@ def _first_day(name: str, day: datetime) -> datetime:
         return day - timedelta(days=day.weekday())
     if name == "month":
         return day.replace(day=1)
-    return day.replace(month=day.month - (day.month - 1) % 3, day=1) if name == "quarter" else day.replace(month=1, day=1)
+    if name == "quarter":
+        return day.replace(month=day.month - (day.month - 1) % 3, day=1)
+    return day.replace(month=1, day=1)
 
 
 def _following(name: str, first: datetime) -> datetime:

@@ -18,12 +18,17 @@ RECORDS = st.builds(
     duration_ms=st.integers(0, 2**31),
     team_id=st.text(),
     key_id=st.text(),
+    project_id=st.none() | st.text(),
+    end_user=st.text(),
+    tags=st.sampled_from(["", ",batch,", ",batch,night,"]),
     alias=st.text(),
     reason=st.text(),
     tier=st.none() | st.sampled_from(["simple", "moderate", "complex"]),
     score=st.none() | st.floats(0, 1),
     status=st.sampled_from(["ok", "error", "cancelled", "refused", "abandoned"]),
+    deployment_tier=st.none() | st.sampled_from(["simple", "moderate", "complex"]),
     cost_nusd=AMOUNTS,
+    abandoned_nusd=AMOUNTS,
     baseline_model=st.text(),
     baseline_cost_nusd=AMOUNTS,
     detail=st.dictionaries(st.text(), st.integers() | st.text()),
@@ -38,6 +43,15 @@ def test_a_record_survives_json(record: SpendRecord) -> None:
 @given(RECORDS)
 def test_names_that_a_newer_writer_added_are_dropped(record: SpendRecord) -> None:
     assert SpendRecord.from_json(record.to_json() | {"from_the_future": 1}) == record
+
+
+@given(RECORDS)
+def test_a_record_of_an_older_writer_is_of_nobody_and_had_no_guess_before_it(record: SpendRecord) -> None:
+    added = ("project_id", "end_user", "tags", "deployment_tier", "abandoned_nusd")
+    older = {name: value for name, value in record.to_json().items() if name not in added}
+    read = SpendRecord.from_json(older)
+    assert [getattr(read, name) for name in added] == [None, "", "", None, 0]
+    assert read.to_json() == record.to_json() | {name: getattr(read, name) for name in added}
 
 
 @given(RECORDS)

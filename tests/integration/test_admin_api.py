@@ -7,23 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
 
-from router.api.admin import admin_router
-from router.bootstrap import open_admin
 from router.clock import SYSTEM_CLOCK
-from router.errors import ParsimonyError
 from router.services import AdminServices
 from router.stores.administration import set_budget
-from router.stores.base import Principal, Role, secret_sha256
-from router.stores.sql_engine import migrate
+from router.stores.base import secret_sha256
+from tests.support.admin_api import client_of, open_stores
 from tests.support.administration import write_config
 from tests.support.redis_server import redis_server
 from tests.support.spend import spend_record
-
-ADMIN = {"authorization": "Bearer admin"}
 
 
 @pytest.fixture(scope="module")
@@ -34,35 +27,13 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def services(tmp_path: Path, redis_url: str) -> Iterator[AdminServices]:
-    yield from _services(write_config(tmp_path, redis_url))
-
-
-def _services(config: Path) -> Iterator[AdminServices]:
-    services = open_admin(config)
-    migrate(services.engine)
-    yield services
-    services.engine.dispose()
+    with open_stores(write_config(tmp_path, redis_url)) as services:
+        yield services
 
 
 @pytest.fixture
 def client(services: AdminServices) -> TestClient:
     return client_of(services)
-
-
-def client_of(services: AdminServices, role: Role = "admin", team_id: str = "ops") -> TestClient:
-    """Whoever presents `Bearer admin` is of this role and team; all others have an application's key."""
-
-    async def authenticate(request: Request) -> Principal:
-        known = request.headers.get("authorization") == ADMIN["authorization"]
-        return Principal(f"key_{role}", team_id, role if known else "application", None, ())
-
-    async def render(_: Request, error: Any) -> JSONResponse:
-        return JSONResponse({"message": error.message, "code": error.code}, status_code=error.status)
-
-    app = FastAPI()
-    app.include_router(admin_router(services, authenticate))
-    app.add_exception_handler(ParsimonyError, render)
-    return TestClient(app, headers=ADMIN)
 
 
 ROUTES = [
@@ -77,7 +48,7 @@ ROUTES = [
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_every_route_refuses_an_applications_key(client: TestClient, method: str, path: str) -> None:
-    answer = client.request(method, f"/admin/v1{path}", headers={"authorization": "Bearer other"})
+    answer = client.request(method, path, headers={"authorization": "Bearer other"})
     assert (answer.status_code, answer.json()["code"]) == (403, "admin_required")
     assert answer.json()["message"].startswith("This needs a key of role admin")
 
@@ -99,32 +70,32 @@ def test_every_route_is_documented_with_a_summary_and_an_example(services: Admin
 
 
 def test_teams(client: TestClient) -> None:
-    made = client.post("/admin/v1/teams", json={"id": "support", "name": "客服"})
+    made = client.post("/teams", json={"id": "support", "name": "客服"})
     assert (made.status_code, made.json()["name"]) == (201, "客服")
-    assert client.get("/admin/v1/teams").json() == {"teams": [made.json()]}
-    again = client.post("/admin/v1/teams", json={"id": "support"})
+    assert client.get("/teams").json() == {"teams": [made.json()]}
+    again = client.post("/teams", json={"id": "support"})
     assert (again.status_code, again.json()["message"]) == (400, "there is a team 'support' already")
-    assert client.get("/admin/v1/teams/sales").status_code == 404
-    assert client.post("/admin/v1/teams", json={"id": "x", "colour": "red"}).status_code == 422
+    assert client.get("/teams/sales").status_code == 404
+    assert client.post("/teams", json={"id": "x", "colour": "red"}).status_code == 422
 
 
 def test_keys_from_birth_to_end(client: TestClient, services: AdminServices) -> None:
     services.directory.create_team("support")
-    made = client.post("/admin/v1/keys", json={"team_id": "support", "name": "chat", "allowed_models": ["auto"]})
+    made = client.post("/keys", json={"team_id": "support", "name": "chat", "allowed_models": ["auto"]})
     assert (made.status_code, made.headers["cache-control"]) == (201, "no-store")
     principal = services.directory.principal_by_hash(secret_sha256(made.json()["secret"]))
     assert principal is not None
     assert principal.allowed_models == frozenset({"auto"})
     key_id = made.json()["key"]["id"]
-    rotated = client.post(f"/admin/v1/keys/{key_id}/rotate", json={"grace_seconds": 60})
+    rotated = client.post(f"/keys/{key_id}/rotate", json={"grace_seconds": 60})
     assert (rotated.status_code, rotated.headers["cache-control"]) == (201, "no-store")
     new_id = rotated.json()["key"]["id"]
-    assert client.post(f"/admin/v1/keys/{new_id}/rotate").status_code == 201
-    assert client.post(f"/admin/v1/keys/{key_id}/revoke").json()["state"] == "replaced"
-    listed = client.get("/admin/v1/keys", params={"team": "support"})
+    assert client.post(f"/keys/{new_id}/rotate").status_code == 201
+    assert client.post(f"/keys/{key_id}/revoke").json()["state"] == "replaced"
+    listed = client.get("/keys", params={"team": "support"})
     assert [key["state"] for key in listed.json()["keys"]] == ["replaced", "replaced", "active"]
     assert made.json()["secret"] not in listed.text
-    assert client.post("/admin/v1/keys/key_x/revoke").status_code == 404
+    assert client.post("/keys/key_x/revoke").status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -135,7 +106,7 @@ def test_a_key_is_for_models_that_there_are(
     client: TestClient, services: AdminServices, models: list[str], status: int
 ) -> None:
     services.directory.create_team("support")
-    made = client.post("/admin/v1/keys", json={"team_id": "support", "name": "chat", "allowed_models": models})
+    made = client.post("/keys", json={"team_id": "support", "name": "chat", "allowed_models": models})
     assert made.status_code == status
     if len(models) > 2:
         expected = "there is no model 'gpt-5', 'mistral-7b'; configured are: auto, large, small"
@@ -145,7 +116,7 @@ def test_a_key_is_for_models_that_there_are(
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_no_body_is_read_for_who_may_not(client: TestClient, method: str, path: str) -> None:
     other = {"authorization": "Bearer other", "content-type": "application/json"}
-    answer = client.request(method, f"/admin/v1{path}", headers=other, content=b"{")
+    answer = client.request(method, path, headers=other, content=b"{")
     assert answer.status_code == 403
 
 
@@ -153,35 +124,35 @@ def test_the_monthly_budgets_of_teams_and_keys(client: TestClient, services: Adm
     services.directory.create_team("support")
     now_ms = int(SYSTEM_CLOCK.wall() * 1000)
     services.ledger.append([spend_record("a", started_at_ms=now_ms, cost_nusd=10**9)])
-    budget = client.put("/admin/v1/teams/support/budget", json={"limit_usd": "12.5"}).json()["budget"]
+    budget = client.put("/teams/support/budget", json={"limit_usd": "12.5"}).json()["budget"]
     assert (budget["limit_usd"], budget["timezone"]) == ("12.50", "UTC")
-    shown = client.get("/admin/v1/teams/support").json()
+    shown = client.get("/teams/support").json()
     assert (shown["budget"], shown["budgets"][0]["available_usd"]) == (budget, "11.50")
     key, _ = services.directory.create_key("support", "chat")
-    assert client.put(f"/admin/v1/keys/{key.id}/budget", json={"limit_usd": 5}).json()["budget"]["subject_id"] == key.id
-    assert client.put("/admin/v1/teams/support/budget", json={"limit_usd": None}).json() == {"budget": None}
+    assert client.put(f"/keys/{key.id}/budget", json={"limit_usd": 5}).json()["budget"]["subject_id"] == key.id
+    assert client.put("/teams/support/budget", json={"limit_usd": None}).json() == {"budget": None}
     assert [budget.subject_kind for budget in services.directory.list_budgets()] == ["key"]
 
 
 @pytest.mark.parametrize("body", [{"limit_usd": 12.5}, {"limit_usd": True}, {}, {"limit_usd": [1]}])
 def test_amounts_of_the_wrong_kind(client: TestClient, body: dict[str, Any]) -> None:
-    assert client.put("/admin/v1/teams/support/budget", json=body).status_code == 422
+    assert client.put("/teams/support/budget", json=body).status_code == 422
 
 
 @pytest.mark.parametrize("body", [{"limit_usd": "-1"}, {"limit_usd": "much"}, {"limit_usd": "1", "timezone": "Mars"}])
 def test_amounts_that_are_none(client: TestClient, services: AdminServices, body: dict[str, Any]) -> None:
     services.directory.create_team("support")
-    assert client.put("/admin/v1/teams/support/budget", json=body).status_code == 400
+    assert client.put("/teams/support/budget", json=body).status_code == 400
 
 
 def test_the_savings_report(client: TestClient, services: AdminServices) -> None:
     now_ms = int(SYSTEM_CLOCK.wall() * 1000)
     services.directory.create_team("support")
     services.ledger.append([spend_record("a", started_at_ms=now_ms), spend_record("b", started_at_ms=5)])
-    report = client.get("/admin/v1/reports/savings").json()
+    report = client.get("/reports/savings").json()
     assert (report["total"]["request_count"], report["by_cause"][0]["name"]) == (1, "smaller_model")
     both = {"from": "1970-01-01", "to": "2100-01-01", "team": "support", "format": "csv"}
-    table = client.get("/admin/v1/reports/savings", params=both)
+    table = client.get("/reports/savings", params=both)
     assert table.headers["content-type"].startswith("text/csv")
     assert table.text.splitlines()[1].startswith("total,total,2,")
 
@@ -196,23 +167,23 @@ def test_the_savings_report(client: TestClient, services: AdminServices) -> None
     ],
 )
 def test_reports_that_cannot_be(client: TestClient, query: dict[str, str], status: int) -> None:
-    assert client.get("/admin/v1/reports/savings", params=query).status_code == status
+    assert client.get("/reports/savings", params=query).status_code == status
 
 
 def test_a_request_is_explained(client: TestClient, services: AdminServices) -> None:
     services.ledger.append([spend_record("req_1", deployment="small")])
-    shown = client.get("/admin/v1/requests/req_1").json()
+    shown = client.get("/requests/req_1").json()
     assert (shown["request_id"], shown["team_id"], shown["detail"]["signals"]) == (
         "req_1",
         "support",
         ["short", "一个问题"],
     )
-    assert client.get("/admin/v1/requests/req_2").status_code == 404
+    assert client.get("/requests/req_2").status_code == 404
 
 
 def test_without_redis_budgets_are_out_of_reach(tmp_path: Path) -> None:
-    for services in _services(write_config(tmp_path)):
+    with open_stores(write_config(tmp_path)) as services:
         services.directory.create_team("support")
         set_budget(services, "team", "support", 5, terms={})
-        answer = client_of(services).get("/admin/v1/teams/support")
+        answer = client_of(services).get("/teams/support")
         assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")

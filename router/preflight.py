@@ -29,7 +29,7 @@ def check(path: Path, config: Config, environ: Mapping[str, str] = os.environ) -
     Raises ConfigError with one line a problem: the file (`path`), the key, what was found and what is allowed.
     """
     prices = load_prices(config.prices)
-    found = [*_stores(config), *_classifier(config), *_prices(config, prices)]
+    found = [*_stores(config), *_classifier(config), *_prices(config, prices), *_webhooks(config, environ)]
     try:
         lineup = line_up(config, environ)
     except ConfigError as error:
@@ -52,6 +52,12 @@ def _stores(config: Config) -> Iterator[str]:
         if url is not None and not _begins_with(url, schemes):
             allowed = " or ".join(f"{scheme}://" for scheme in schemes)
             yield f"{key}: is no URL that can be used; it must begin with {allowed}"
+
+
+def _webhooks(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
+    for index, webhook in enumerate(config.alerts.webhooks):
+        if gap := webhook.missing(environ):
+            yield f"alerts.webhooks.{index}: {gap}"
 
 
 def _begins_with(url: str, schemes: tuple[str, ...]) -> bool:

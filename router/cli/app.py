@@ -20,6 +20,7 @@ COMMANDS = {
     "projects": "router.cli.projects:app",
     "budgets": "router.cli.budgets:app",
     "spenders": "router.cli.spenders:spenders",
+    "alerts": "router.cli.alerts:app",
     "audit": "router.cli.audit:audit",
     "report": "router.cli.report:app",
     "classifier": "router.cli.classifier:app",

@@ -8,6 +8,7 @@ from router.bootstrap import admin_services, rebuild_counters
 from router.clock import SYSTEM_CLOCK
 from router.config import Config
 from router.services import AdminServices
+from router.stores.administration import sync_declared
 from router.stores.sql_engine import migrate
 
 FIRST_TEAM = "default"
@@ -24,10 +25,22 @@ def prepare(settings: Config, announce: Callable[[str], None]) -> None:
         secret = _first_key(admin)
         if secret is not None:
             announce(secret)
-        # Budgets may have been set, and Redis may have lost its data, while nothing was running.
-        rebuild_counters(admin, SYSTEM_CLOCK.now())
+        _count(admin)
+        sync_declared(admin, settings.budgets)
     finally:
         admin.engine.dispose()
+
+
+def _count(admin: AdminServices) -> None:
+    """Budgets may have been set, and an embedded Redis may have lost its data, while nothing was running.
+
+    A Redis that others use as well is left to the writer, which gives them time to hold again what they held.
+    """
+    if admin.budgets.whole():
+        for budget in admin.directory.list_budgets():
+            admin.seed(budget)
+    elif admin.config.redis.url is None:
+        rebuild_counters(admin, SYSTEM_CLOCK.now())
 
 
 def _first_key(admin: AdminServices) -> str | None:

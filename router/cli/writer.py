@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import redis
 
-from policies.budget import Budget
+from policies.budget import Budget, BudgetState
+from router.alerts.alerter import Alerter
+from router.alerts.courier import Courier
+from router.alerts.webhooks import webhooks_of
 from router.bootstrap import admin_services, rebuild_counters, redis_client
 from router.clock import SYSTEM_CLOCK, Clock
 from router.config import Config, load_config
@@ -25,6 +29,7 @@ from router.errors import ParsimonyError, StoreUnavailable
 from router.processes import exit_status
 from router.services import AdminServices
 from router.stores import redis_keys
+from router.stores.administration import user_states
 from router.stores.ledger_writer import LedgerWriter
 from router.stores.redis_admission import LEASE_SECONDS
 from router.stores.redis_budgets import Janitor
@@ -37,6 +42,7 @@ _DRAIN_SECONDS = 5.0
 _REHOLD_SECONDS = 4.0
 """After a loss, longer than a worker takes to notice it and to hold again what its requests under way held."""
 _RECONCILE_SECONDS = 600.0
+_USERS_SECONDS = 30.0
 
 
 class Housekeeper:
@@ -47,6 +53,8 @@ class Housekeeper:
         self._admin = admin
         self._clock = clock
         self._janitor = Janitor(redis_client(config))
+        self._alerter = Alerter(admin.directory, Courier(webhooks_of(config.alerts, os.environ)), clock=clock)
+        self._users_at_s = 0.0
         self._lost_at_s: float | None = None
         self._reconcile_at_s = clock.monotonic() + _RECONCILE_SECONDS
 
@@ -59,7 +67,21 @@ class Housekeeper:
         if sweep:
             self._janitor.sweep()
         budgets = self._admin.directory.list_budgets()
+        self._alerter.poll(self._states(budgets))
         self._reconcile(budgets)
+
+    def close(self) -> None:
+        self._alerter.close()
+
+    def _states(self, budgets: Sequence[Budget]) -> Iterator[BudgetState]:
+        """Where they stand; those of every user seldom, since the ledger must be asked who there is."""
+        now = self._clock.now()
+        yield from self._admin.budgets.states([budget for budget in budgets if not budget.is_of_every_user], now)
+        if self._clock.monotonic() >= self._users_at_s:
+            self._users_at_s = self._clock.monotonic() + _USERS_SECONDS
+            for budget in budgets:
+                if budget.is_of_every_user:
+                    yield from user_states(self._admin, budget, now)
 
     def _take_from_ledger(self) -> None:
         now_s = self._clock.monotonic()
@@ -113,7 +135,9 @@ def main() -> None:
         writer = LedgerWriter(redis_client(config), admin.ledger, redis_keys.SPEND_STREAM, consumer=consumer)
         thread = threading.Thread(target=writer.run, args=(stop,), name="ledger-writer")
         thread.start()
-        _keep_house(Housekeeper(config, admin), stop)
+        house = Housekeeper(config, admin)
+        _keep_house(house, stop)
+        house.close()
         thread.join()
         writer.drain(_DRAIN_SECONDS)
     except ParsimonyError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol, Self
@@ -265,7 +265,11 @@ class Directory(AlertBook, Protocol):
 class BudgetCounters(Protocol):
     """Where budgets stand; kept in Redis. Raises StoreUnavailable or redis.RedisError."""
 
-    def states(self, budgets: Sequence[Budget], now: datetime) -> Sequence[BudgetState]: ...
+    def states(
+        self, budgets: Sequence[Budget], now: datetime, users: Mapping[str, Collection[str]] | None = None
+    ) -> Sequence[BudgetState]:
+        """A budget of every user has a state for each of those that `users` names under its id."""
+        ...
 
 
 class AdminStores(Protocol):

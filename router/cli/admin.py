@@ -91,10 +91,14 @@ def print_table(
     print_whole(table)
 
 
-def print_whole(table: Table) -> None:
-    """For grep and cut: no line is folded to the width of a terminal that is not there."""
+def print_whole(table: Table, least_columns: int = 0) -> None:
+    """For grep and cut: no line is folded to the width of a terminal that is not there.
+
+    One that is narrower than `least_columns` wraps the lines itself: better than amounts cut short.
+    """
     console = Console()
-    (console if console.is_terminal else Console(width=_UNFOLDED_COLUMNS)).print(table)
+    columns = max(console.width, least_columns) if console.is_terminal else _UNFOLDED_COLUMNS
+    (console if columns == console.width else Console(width=columns)).print(table)
 
 
 def states_or_warning(services: AdminServices, team_id: str | None) -> tuple[BudgetState, ...]:

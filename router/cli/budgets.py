@@ -14,6 +14,7 @@ from router.cli.audit import print_changes
 from router.cli.options import ConfigOption, JsonOption
 from router.reports.budgets import (
     MAX_WINDOWS,
+    STANDING_COLUMNS,
     WindowUse,
     history,
     standing_as_json,
@@ -54,7 +55,7 @@ def list_budgets(
     if as_json:
         print_json([standing_as_json(standing) for standing in found])
     elif found:
-        print_whole(standing_table(found))
+        print_whole(standing_table(found), STANDING_COLUMNS)
     else:
         typer.echo("There are no budgets; `parsimony budgets set team TEAM USD` sets one.")
 
@@ -73,7 +74,7 @@ def show(budget_id: IdArgument, config: ConfigOption = None, as_json: JsonOption
         return
     print_facts(_facts(budget))
     if found:
-        print_whole(standing_table(found))
+        print_whole(standing_table(found), STANDING_COLUMNS)
 
 
 @app.command("set")
@@ -204,8 +205,9 @@ def _print_terms(budgets: tuple[Budget, ...], as_json: bool) -> None:
 
 
 def _sentence(budget: Budget) -> str:
-    window = "" if budget.window == "now" else f" in window {budget.window} ({budget.timezone})"
-    return f"{budget_name(budget)} may use {budget.amount_text(budget.limit)}{window}; used up: {budget.action}"
+    zone = f" ({budget.timezone})" if budget.parsed_window.is_calendar else ""
+    window = "" if budget.window == "now" else f", window {budget.window}{zone}"
+    return f"{budget.amount_text(budget.limit)}{window}; used up: {budget.action}"
 
 
 def _facts(budget: Budget) -> list[tuple[str, str]]:

@@ -22,6 +22,8 @@ from router.stores.base import Ledger
 from router.stores.entries import amount_as_json, budget_state_as_json
 
 TABLE_DECIMALS = 4
+STANDING_COLUMNS = 136
+"""How wide a terminal must be for the table of standings with a name of usual length."""
 MAX_WINDOWS = 120
 
 
@@ -133,14 +135,14 @@ def budget_table(budgets: Sequence[BudgetState], cells: int = BAR_CELLS) -> Tabl
 def standing_table(found: Sequence[Standing], cells: int = BAR_CELLS) -> Table:
     """As `budget_table`, with what decides: when the window ends, and when the budget will be used up."""
     table = _table_of_amounts("")
-    table.add_column("used", width=cells + 6)
+    table.add_column("used", width=cells + 7)
     table.add_column("window ends", no_wrap=True)
     table.add_column("used up by", no_wrap=True)
     for standing in found:
         state = standing.state
-        drawn = Text.assemble(_bar(state, cells), f" {_used_percent(state):.0f} %")
+        drawn = Text.assemble(f"{_used_percent(state):>4.0f} % ", _bar(state, cells))
         exhausted = "now" if state.available == 0 else _minute(standing.exhausted_at, "-")
-        ends = _minute(standing.ends_at, state.budget.window)
+        ends = _minute(standing.ends_at, "rolls on" if state.budget.parsed_window.rolling_s else "never")
         table.add_row(*_cells(state, "$"), drawn, ends, Text(exhausted, style="" if exhausted == "-" else "red"))
     return table
 

@@ -185,8 +185,8 @@ def test_a_manager_cannot_come_by_more_rights_than_its_own(house: House, terms: 
 
 CHANGES = [
     ("POST", "/teams"), ("POST", "/projects"), ("POST", "/keys"), ("POST", "/keys/k/revoke"),
-    ("POST", "/keys/k/rotate"), ("PUT", "/keys/k/budget"), ("PUT", "/teams/support/budget"), ("POST", "/budgets"), ("PUT", "/budgets/b"),
-    ("DELETE", "/budgets/b"),
+    ("POST", "/keys/k/rotate"), ("PUT", "/keys/k/budget"), ("PUT", "/teams/support/budget"),
+    ("POST", "/budgets"), ("PUT", "/budgets/b"), ("DELETE", "/budgets/b"),
 ]  # fmt: skip
 
 

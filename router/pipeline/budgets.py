@@ -201,7 +201,7 @@ def _applies(budget: Budget, principal: Principal, end_user: str, tags: tuple[st
         return budget.subject_id in tags
     if budget.subject_kind != "user":
         return True
-    if not principal.trusted:  # it names no end users
+    if not end_user:  # of a key that may not name one, or does not
         return False
     if budget.is_of_every_user:
         return not any(_is_own(other, budget, end_user) for other in principal.budgets)

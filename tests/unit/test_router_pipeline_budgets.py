@@ -104,15 +104,15 @@ def test_an_end_users_own_budget_takes_the_place_of_everybodys() -> None:
     assert ids(applied(principal(EVERYBODY, ANNAS_MONTH, trusted=True), "anna")) == [EVERYBODY.id, ANNAS_MONTH.id]
 
 
-def test_each_end_user_has_a_counter_and_those_without_a_name_share_one() -> None:
+def test_each_end_user_has_a_counter_whose_name_tells_nobody_who_it_is() -> None:
     who = principal(EVERYBODY, trusted=True)
-    keys = {applied(who, user).counters.all[0].key for user in ("anna", "ben", "", "anna:2026-11-10")}
-    assert len(keys) == 4
+    keys = {applied(who, user).counters.all[0].key for user in ("anna", "ben", "anna:2026-11-10")}
+    assert len(keys) == 3
     assert not any("anna" in key for key in keys)
 
 
-def test_a_key_without_trust_names_nobody() -> None:
-    assert ids(applied(principal(EVERYBODY, ANNA), "anna")) == []
+def test_requests_of_nobody_in_particular_fall_under_no_users_budget() -> None:
+    assert ids(applied(principal(EVERYBODY, ANNA, UTC_BUDGET, trusted=True), "")) == [UTC_BUDGET.id]
 
 
 def test_budgets_of_tags_apply_where_the_tag_is() -> None:

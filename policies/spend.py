@@ -21,6 +21,9 @@ class SpendRecord:
     `cancelled` it went away; `refused` a budget forbade it; `abandoned` the process serving
     it died, and its reservation was booked in place of the unknown truth.
 
+    `input_tokens` and `cost_nusd` include the prompts of attempts that failed but may be billed, which
+    `detail["billed_attempts"]` lists as [deployment, input tokens, nano-USD]; the baseline's do not.
+
     `usage_source` says where the token counts come from: the provider's usage, our own count, the
     cached answer (which cost nothing), or the reservation.
     """

@@ -73,36 +73,42 @@ def options_of(
 
 @record()
 class _Prompt:
-    """`wire` is the body as it is sent, but for its images. `referring`: to media that are not in it."""
+    """`wire` is the body as it is sent, but for its images. `referring`: to media that are not in it.
+
+    `predicted` bounds the tokens of a prediction: what of it does not come true is billed as output (OpenAI,
+    'Predicted outputs').
+    """
 
     wire: bytes
     image_count: int
     referring: bool
+    predicted: int
 
 
 def _option(
     choice: Choice, request: ChatRequest, prompt: _Prompt, text_tokens: int, attempts: int, least_tokens: int
 ) -> Option:
     deployment, price = choice.deployment, choice.price
-    window = deployment.context_window
+    window, choices, asked_for = deployment.context_window, request.choices, request.max_output_tokens
     # A prompt that is longer than the window is refused, and costs nothing.
-    input_tokens = min(text_tokens + prompt.image_count * deployment.image_tokens, window)
-    if prompt.referring:
-        input_tokens = window
-    longest = min(request.max_output_tokens or deployment.max_output_tokens, window)
-    # What of a prediction does not come true is billed as output (OpenAI, 'Predicted outputs').
-    prediction = request.body.get("prediction")
-    predicted = len(orjson.dumps(prediction)) * request.choices if prediction else 0
+    input_tokens = (
+        window if prompt.referring else min(text_tokens + prompt.image_count * deployment.image_tokens, window)
+    )
+    longest = min(asked_for or deployment.max_output_tokens, window)
+    base_nusd, base_tokens = most_input_cost_nusd(input_tokens, price) * attempts, input_tokens * attempts
+    if prompt.predicted:
+        base_nusd += cost_of_tokens_nusd(0, prompt.predicted * choices, price)
+        base_tokens += prompt.predicted * choices
     return Option(
         deployment=deployment.name,
         tier=deployment.tier,
         rank=_RANK[deployment.tier],
-        base_nusd=most_input_cost_nusd(input_tokens, price) * attempts + cost_of_tokens_nusd(0, predicted, price),
-        nusd_per_token=cost_of_tokens_nusd(0, 1, price) * request.choices,
-        base_tokens=input_tokens * attempts + predicted,
-        tokens_per_token=request.choices,
+        base_nusd=base_nusd,
+        nusd_per_token=cost_of_tokens_nusd(0, 1, price) * choices,
+        base_tokens=base_tokens,
+        tokens_per_token=choices,
         longest=longest,
-        least=longest if request.max_output_tokens is not None else min(longest, least_tokens),
+        least=longest if asked_for is not None else min(longest, least_tokens),
     )
 
 
@@ -135,7 +141,9 @@ def _prompt(request: ChatRequest) -> _Prompt:
             message = message | {"content": left}
             referring = referring or not all(part.keys() <= _TEXT_KEYS or part.keys() <= _SPEECH_KEYS for part in left)
         messages.append(message)
-    return _Prompt(orjson.dumps(request.body | {"messages": messages}), image_count, referring)
+    prediction = request.body.get("prediction")
+    predicted = len(orjson.dumps(prediction)) if prediction else 0
+    return _Prompt(orjson.dumps(request.body | {"messages": messages}), image_count, referring, predicted)
 
 
 def _is_image(part: dict[str, Any]) -> bool:

@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 
 from router.errors import StoreUnavailable
 from router.pipeline.dispatch import Dispatcher
-from router.stores.redis_admission import RedisAdmissionStore
+from router.stores.local_admission import LocalAdmissionStore
 from router.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ NEAR = tuple(
 
 
 def health_router(
-    admission: RedisAdmissionStore,
+    admission: LocalAdmissionStore,
     dispatcher: Dispatcher,
     ping_sql: Callable[[], None],
     telemetry: Telemetry,
@@ -54,13 +54,14 @@ def health_router(
         sql = await sql_check.state()
         circuits = dispatcher.circuit_states()
         open_circuits = [name for name, state in circuits.items() if state == "open"]
-        redis = await _redis_state(admission)
+        redis, is_admitting = await _redis_state(admission)
         checks: dict[str, Any] = {
             "redis": redis,
+            "spool": spool_state(admission.spool.waiting, admission.spool.writable),
             "sql": sql,
             "upstreams": {name: "ok" if state == "closed" else f"circuit {state}" for name, state in circuits.items()},
         }
-        is_ready = redis == "ok" and sql == "ok" and len(open_circuits) < len(circuits)
+        is_ready = is_admitting and sql == "ok" and len(open_circuits) < len(circuits)
         status = "ready" if is_ready else "not ready"
         return JSONResponse({"status": status, "checks": checks}, status_code=200 if is_ready else 503)
 
@@ -74,12 +75,25 @@ def health_router(
     return router
 
 
-async def _redis_state(admission: RedisAdmissionStore) -> str:
+async def _redis_state(admission: LocalAdmissionStore) -> tuple[str, bool]:
+    """What is the matter with Redis, and whether requests are admitted all the same."""
     try:
-        whole = await admission.counters_whole()
+        if await admission.counters_whole():
+            return "ok", True
+        problem = "budget counters are being taken from the ledger"
     except StoreUnavailable as error:
-        return error.message
-    return "ok" if whole else "budget counters are being taken from the ledger"
+        problem = error.message
+    if not admission.serves_alone:
+        return problem, False
+    if admission.exhausted:
+        return f"{problem}; what may be spent without it is used up", False
+    return f"{problem}; serving within local allowances", True
+
+
+def spool_state(waiting: int, writable: bool) -> str:
+    """What is on disk of this process until Redis has booked it."""
+    state = f"{waiting} requests wait for Redis" if waiting else "empty"
+    return state if writable else f"{state}, and the disk takes no more"
 
 
 class SqlCheck:

@@ -38,6 +38,8 @@ _ADMIT_SHA, _REDUCE_SHA, _REHOLD_SHA, _SETTLE_SHA = map(_sha, SCRIPTS)
 LEASE_SECONDS = 10
 _RENEW_SECONDS = 2.5
 _RETRY_SECONDS = 0.2
+_RETRIED_AT_ONCE = 1_000
+"""What waits behind them is held up by some 30 ms."""
 _CLOCK_TOLERANCE_S = 0.25
 """Less than that is the network's, not the clock's."""
 _RESETTLE_SECONDS = 2.0
@@ -198,15 +200,15 @@ class RedisAdmissionStore:
                 return  # whoever takes over the file will settle it, once this process has ended
             logger.error("too many unsettled requests; %s stays at its reservation", settlement.request_id)
             return
-        self._unsettled.append(settlement)
+        # Without the answer: so many of them would take more memory than there is.
+        self._unsettled.append(replace(settlement, cache_key="", keep_seconds=0, answer=b""))
 
     async def _retry_settlements(self) -> None:
         while True:
             await asyncio.sleep(_RETRY_SECONDS)
             if self._connection.ready:
-                waiting, self._unsettled = self._unsettled, deque()
-                for settlement in waiting:
-                    self.settle(settlement)
+                for _ in range(min(len(self._unsettled), _RETRIED_AT_ONCE)):
+                    self.settle(self._unsettled.popleft())
 
     def _resume(self) -> None:
         """On a new connection, maybe to another Redis: what is held is held there, too, and what ended is settled."""

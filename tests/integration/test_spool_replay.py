@@ -444,6 +444,26 @@ async def test_what_memory_has_no_room_for_is_on_disk_and_settled_after_its_proc
     assert (replay_dead(tmp_path, server.client), server.counter(STRICT)) == (3, (5 * COST_NUSD, 0))
 
 
+async def test_what_was_put_off_comes_in_portions_and_without_its_answers(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.stores.redis_admission._RETRIED_AT_ONCE", 3)
+    async with opened(server, tmp_path) as store:
+        epochs = [await admit(store, f"r{n}", STRICT) for n in range(10)]
+        await away(server, store)
+        entry = redis_keys.cache_entry("digest")
+        for n, epoch in enumerate(epochs):
+            ended = settlement(f"r{n}", STRICT, epoch=epoch)
+            store.settle(replace(ended, cache_key=entry, keep_seconds=60, answer=b"x" * 1_000))
+        most = 0
+        server.private.start()
+        async with asyncio.timeout(10):
+            while store.unsettled:
+                most = max(most, store._store._in_flight)
+                await asyncio.sleep(0)
+        assert (most, server.counter(STRICT), server.client.exists(entry)) == (3, (10 * COST_NUSD, 0), 0)
+
+
 # readiness
 
 

@@ -115,6 +115,7 @@ def _add_managing(router: APIRouter, stores: AdminSource) -> None:
     def create_key(body: NewKey, response: Response, caller: CallerOf) -> dict[str, Any]:
         """The answer is the only one that ever holds the secret."""
         caller.scope(body.team_id)
+        caller.check_project(stores, body.project_id)
         caller.check_key_terms(body.role, body.trusted)
         stores.config.check_model_names(body.allowed_models or ())
         made = stores.acting_as(caller.actor).directory.create_key(

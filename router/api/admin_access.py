@@ -1,12 +1,10 @@
 """Who may do what in the admin API: by role for each route, before a body is read, and by team for each entry.
 
-========== =====================================================================================================
-admin      everything
-manager    reads its own team's entries; makes, replaces and revokes its keys of role application or viewer that are
-           not trusted; sets the budgets of its projects, keys and users, but not its own
-viewer     reads what a manager reads
-application  nothing
-========== =====================================================================================================
+- admin: everything.
+- manager: reads its own team's entries; makes, replaces and revokes its keys of role application or viewer that are not
+  trusted; sets the budgets of its projects, keys and users, but not its own.
+- viewer: reads what a manager reads.
+- application: nothing.
 
 Whoever may see one team only is told of the others' entries what is told of those that there are not.
 """
@@ -20,6 +18,7 @@ from typing import Annotated, Any, ClassVar
 import redis
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
 
 from policies.budget import SubjectKind
 from router.errors import AdminRequired, InvalidRequest, RecordNotFound, StoreUnavailable
@@ -31,6 +30,9 @@ MANAGERS: tuple[Role, ...] = ("admin", "manager")
 READERS: tuple[Role, ...] = ("admin", "manager", "viewer")
 _ROLES_A_MANAGER_GIVES: tuple[Role, ...] = ("application", "viewer")
 _SUBJECTS_A_MANAGER_LIMITS: tuple[SubjectKind, ...] = ("project", "key", "user")
+
+# For the documentation's sake: the route itself has looked at the key before.
+_BEARER = HTTPBearer(auto_error=False, description="A key of role admin, manager or viewer.")
 
 Authenticate = Callable[[Request], Awaitable[Principal]]
 
@@ -86,8 +88,15 @@ class Caller:
             key_of(stores, subject_id, self.only_team)
         elif kind == "user":
             self.scope(subject_id.partition("/")[0])
-        elif subject_id not in [project.id for project in stores.directory.list_projects(self.only_team)]:
-            raise UnknownEntryError(f"there is no project {subject_id!r}; `parsimony projects list` shows them")
+        else:
+            self.check_project(stores, subject_id)
+
+    def check_project(self, stores: AdminStores, project_id: str | None) -> None:
+        """Whether it may name `project_id`; the stores would tell another team's from none."""
+        if self.only_team is None or project_id is None:
+            return
+        if project_id not in [project.id for project in stores.directory.list_projects(self.only_team)]:
+            raise UnknownEntryError(f"there is no project {project_id!r}; `parsimony projects list` shows them")
 
 
 _OF_ADMINS: dict[SubjectKind, str] = {"organization": "the organization", "team": "a team itself", "tag": "tags"}
@@ -125,7 +134,12 @@ class _AdminRoute(APIRoute):
 def router_for(authenticate: Authenticate, roles: Collection[Role]) -> APIRouter:
     """A router whose routes are for `roles` alone."""
     members = {"authenticate": staticmethod(authenticate), "roles": roles}
-    return APIRouter(tags=["admin"], route_class=type("_LockedRoute", (_AdminRoute,), members))
+    return APIRouter(
+        tags=["admin"],
+        route_class=type("_LockedRoute", (_AdminRoute,), members),
+        dependencies=[Depends(_BEARER)],
+        responses={403: {"description": f"The key given is not of role {' or '.join(roles)}, or may not do this."}},
+    )
 
 
 def _caller_of(request: Request) -> Caller:

@@ -7,7 +7,6 @@ from typing import Any
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"description": "What was asked for cannot be; the message says why."},
     401: {"description": "The key is unknown, revoked or expired."},
-    403: {"description": "The key's role may not do this; the message says which may."},
     404: {"description": "There is no such entry, or it is another team's."},
 }
 

@@ -134,7 +134,9 @@ def sync_declared(stores: ActingStores, config: BudgetsConfig) -> None:
         try:
             kept.add(put_budget(acting, replace(declared, subject_id=subject_id)).id)
         except DirectoryError as error:
-            raise ConfigError(f"budgets.declared.{at} ({declared.id}): {error}") from error
+            raise ConfigError(
+                f"budgets.declared.{at} ({declared.id}): {error}; what it limits is made first, which takes no server"
+            ) from error
     for budget in acting.directory.list_budgets():
         if budget.source == "config" and budget.id not in kept:
             acting.directory.remove_budget(budget.id, source="config")

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from httpx import Response
 
 from router.clock import SYSTEM_CLOCK
 from router.services import AdminServices
@@ -60,7 +59,7 @@ def house(tmp_path: Path, redis_url: str) -> Iterator[House]:
         yield House(services, keys)
 
 
-def set_budget(client: TestClient, kind: str, subject_id: str) -> Response:
+def set_budget(client: TestClient, kind: str, subject_id: str) -> Any:
     return client.post("/budgets", json={"subject_kind": kind, "subject_id": subject_id, "limit_usd": 5})
 
 
@@ -101,12 +100,14 @@ FOREIGN = [
     ("POST", "/keys/{key}/rotate"),
     ("PUT", "/keys/{key}/budget"),
     ("POST", "/keys"),
+    ("POST", "/keys?of=project"),
     ("POST", "/budgets"),
 ]
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PUT", "/keys/{key}/budget"): {"limit_usd": 1},
     ("PUT", "/budgets/project:{team}-chat:month"): {"limit_usd": 1},
     ("POST", "/keys"): {"team_id": "{team}", "name": "k"},
+    ("POST", "/keys?of=project"): {"team_id": "support", "name": "k", "project_id": "{team}-chat"},
     ("POST", "/budgets"): {"subject_kind": "user", "subject_id": "{team}/ann", "limit_usd": 1},
 }
 

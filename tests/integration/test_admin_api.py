@@ -67,6 +67,8 @@ def test_every_route_is_documented_with_a_summary_and_an_example(services: Admin
             assert operation["summary"], (method, path)
             assert len(examples) == 1, (method, path)
             assert examples[0], (method, path)
+            assert "of role admin" in operation["responses"]["403"]["description"], (method, path)
+            assert operation["security"] == [{"HTTPBearer": []}], (method, path)
 
 
 def test_teams(client: TestClient) -> None:

@@ -22,10 +22,12 @@ def test_the_shipped_configuration_becomes_a_private_one(tmp_path: Path) -> None
     assert (ours.prices, ours.deployments, ours.aliases) == (shipped.prices, shipped.deployments, shipped.aliases)
 
 
-def test_the_users_own_stores_stay_out_of_it(tmp_path: Path) -> None:
+def test_the_users_own_stores_budgets_and_receivers_stay_out_of_it(tmp_path: Path) -> None:
     values = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
     values["redis"] = {"url": "redis://redis.example:6379/0"}
     values["sql"] = {"url": "postgresql://db.example/ledger"}
+    values["budgets"] = {"declared": [{"team": "support", "limit_usd": 1}]}
+    values["alerts"] = {"webhooks": [{"url_env": "ALERT_URL"}]}
     base = tmp_path / "base.yaml"
     base.write_text(yaml.safe_dump(values), encoding="utf-8")
     (tmp_path / "run").mkdir()
@@ -34,6 +36,7 @@ def test_the_users_own_stores_stay_out_of_it(tmp_path: Path) -> None:
 
     assert load_config(base).redis.url is not None
     assert (ours.redis.url, ours.sql.url) == (None, None)
+    assert (ours.budgets.declared, ours.alerts.webhooks) == ((), ())
 
 
 def test_a_server_that_ends_at_once_is_told_with_what_it_said(tmp_path: Path) -> None:

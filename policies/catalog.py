@@ -65,7 +65,8 @@ class Deployment:
 
     `tier` is the hardest tier of complexity it serves well. `model` is the name that goes on the
     wire. `tokenizer` names a tiktoken encoding, or is None where only an estimate exists. `image_tokens`
-    is the most that one image comes to.
+    is the most that one image comes to. With `limits_output`, `max_output_tokens` is a limit to be sent along: the
+    model itself would write on.
     """
 
     name: str
@@ -79,3 +80,4 @@ class Deployment:
     tokenizer: str | None = None
     simulated: bool = False
     image_tokens: int = IMAGE_TOKENS
+    limits_output: bool = False

@@ -147,9 +147,10 @@ def pin(deployment: Deployment, facts: RoutingFacts) -> RouteDecision | NoRoute:
 
 def within_budget(decision: RouteDecision, carried: tuple[int, ...]) -> RouteDecision:
     """The decision with a chain of those options, by their indices, that the budgets carry."""
+    if carried == tuple(range(len(decision.options))):
+        return decision
     chain = tuple([decision.options[index] for index in carried])
-    wanted = range(min(decision.most, len(decision.options)))
-    if carried == tuple(wanted):
+    if carried == tuple(range(decision.most)):
         return RouteDecision(chain, len(chain), decision.reason, decision.passed_over)
     names = {choice.deployment.name for choice in chain}
     dropped = [decision.options[index].deployment.name for index in range(carried[-1]) if index not in carried]

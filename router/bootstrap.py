@@ -224,6 +224,7 @@ def _deployment(settings: DeploymentConfig, prices: PriceBook, simulated: bool) 
         tier=settings.tier,
         context_window=settings.context_window or info.context_window,
         max_output_tokens=settings.max_output_tokens or info.max_output_tokens,
+        limits_output=settings.max_output_tokens is not None,
         capabilities=info.capabilities if settings.capabilities is None else settings.capabilities,
         prices=info.prices,
         tokenizer=info.tokenizer,

@@ -64,7 +64,7 @@ class Accepted:
     shadow_price: float = 0.0
     """Of the paced budgets: how much of the way to certainty the bar for larger models was raised."""
     caps: Mapping[str, int] = field(default_factory=dict)
-    """How long the answers of deployments may be, in tokens, where budgets pay for less than the longest."""
+    """How long the answers of deployments may be, in tokens, where they are told so."""
     rate_limits: Headers = ()
     """What is left of them, as headers."""
     end_user: str = ""

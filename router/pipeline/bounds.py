@@ -19,6 +19,7 @@ from classifiers.records import record
 from policies.pricing import cost_of_tokens_nusd, most_input_cost_nusd
 from policies.routing import Choice
 from router.openai.requests import ChatRequest
+from router.pipeline.decide import input_tokens_estimate
 from router.stores.admission import Option
 from router.tokenizers import TokenCounter
 
@@ -69,6 +70,41 @@ def options_of(
             known[tokenizer] = _text_tokens(prompt, request, tokenizer, counters)
         options.append(_option(choice, request, prompt, known[tokenizer], attempts, least_tokens or LEAST_TOKENS))
     return tuple(options)
+
+
+def limits_of(
+    choices: tuple[Choice, ...],
+    options: tuple[Option, ...],
+    caps: tuple[int, ...],
+    request: ChatRequest,
+    counters: Mapping[str | None, TokenCounter],
+) -> dict[str, int]:
+    """What to send as the longest answer, by deployment, of a request that sets no limit itself.
+
+    That is where a budget pays for less than the longest, and where the longest is ours to hold. Prompt and limit
+    must fit the window together, or providers refuse the request.
+    """
+    if request.max_output_tokens is not None:
+        return {}
+    return {
+        option.deployment: _beside_the_prompt(choice, option, cap, request, counters)
+        for choice, option, cap in zip(choices, options, caps, strict=True)
+        if cap < option.longest or choice.deployment.limits_output
+    }
+
+
+def _beside_the_prompt(
+    choice: Choice, option: Option, cap: int, request: ChatRequest, counters: Mapping[str | None, TokenCounter]
+) -> int:
+    window = choice.deployment.context_window
+    if cap + option.base_tokens <= window:
+        return cap
+    counter = counters.get(choice.deployment.tokenizer)
+    if choice.deployment.tokenizer is not None and counter is not None and request.size_bytes <= COUNTED_BYTES:
+        prompt_tokens = counter.count_messages(request.messages, request.body.get("tools"))
+    else:
+        prompt_tokens = input_tokens_estimate(request) * 5 // 4  # an estimate: rather too short than refused
+    return max(min(cap, window - prompt_tokens - SYSTEM_PROMPT_TOKENS), 1)
 
 
 @record()

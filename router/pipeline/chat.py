@@ -16,11 +16,10 @@ from policies.spend import SpendRecord
 from router.clock import Clock
 from router.errors import ParsimonyError, StoreUnavailable
 from router.openai.requests import ChatRequest, canonical_digest, parse_chat_request
-from router.openai.responses import NOTHING_ANSWERED
 from router.pipeline import headers
-from router.pipeline.accounts import NO_CAPS, Accepted, Accountant, Outcome
+from router.pipeline.accounts import Accepted, Accountant, Outcome
 from router.pipeline.authenticate import Authenticator
-from router.pipeline.bounds import options_of
+from router.pipeline.bounds import limits_of, options_of
 from router.pipeline.budgets import (
     ApplicableBudgets,
     Applied,
@@ -249,7 +248,17 @@ class ChatPipeline:
             self._settle(self._record(accepted, Outcome("refused", "refused", error_code=error.code)), admitted=False)
             raise error
         self._paces.saw(applied, admission.states)
-        return Held(_narrowed(accepted, applied, admission), applied, admission)
+        return Held(self._narrowed(accepted, applied, admission), applied, admission)
+
+    def _narrowed(self, accepted: Accepted, applied: Applied, admitted: Admitted) -> Accepted:
+        """The request with those deployments that the budgets carry, how long answers may be, and what is left."""
+        decision = within_budget(accepted.decision, admitted.options)
+        options = tuple([accepted.options[index] for index in admitted.options])
+        caps = limits_of(decision.chain, options, admitted.caps, accepted.request, self._accountant.counters)
+        rate_limits = rate_limit_headers(applied, admitted.states)
+        if decision is accepted.decision and not caps and not rate_limits:
+            return accepted
+        return replace(accepted, decision=decision, options=options, caps=caps, rate_limits=rate_limits)
 
     async def _replay(self, accepted: Accepted, hit: CacheHit, reply: Reply) -> None:
         """Answers from the cache: no cost, but a record like any other."""
@@ -279,14 +288,13 @@ class ChatPipeline:
                 self._give_back(held, call.choice)
             return await self._responder.respond(accepted, call, reply)
         except DispatchFailed as failure:
-            reason = accepted.decision.reason
-            outcome = Outcome("error", reason, attempts=tuple(attempts), error_code=failure.error.code)
+            outcome = await self._responder.unanswered("error", accepted, attempts, failure.error.code)
             return Served(outcome, failure.error)
         except asyncio.CancelledError as cancelled:
-            return Served(await self._given_up(accepted, tuple(attempts)), cancelled)
+            return Served(await self._responder.unanswered("cancelled", accepted, attempts), cancelled)
         except Exception as error:  # a fault of ours must not keep the reservation for ever
             logger.exception("request %s failed", accepted.request_id)
-            return Served(Outcome("error", accepted.decision.reason, error_code="internal_error"), error)
+            return Served(await self._responder.unanswered("error", accepted, attempts, "internal_error"), error)
 
     def _give_back(self, held: Held, choice: Choice) -> None:
         """An answer has begun, which may take long: the deployments after `choice` will not be asked any more."""
@@ -301,19 +309,9 @@ class ChatPipeline:
             tokens=sum([option.base_tokens for option in asked]) + answers.tokens_per_token * longest,
         )
 
-    async def _given_up(self, accepted: Accepted, attempts: tuple[Attempt, ...]) -> Outcome:
-        """The client left before an answer began: the prompt that was sent may be billed, and is charged."""
-        reason = accepted.decision.reason
-        if not attempts:
-            return Outcome("cancelled", reason)
-        last = attempts[-1].deployment
-        (choice,) = [choice for choice in accepted.decision.chain if choice.deployment.name == last]
-        charge = await self._responder.charge(accepted, choice, NOTHING_ANSWERED)
-        return Outcome("cancelled", reason, choice=choice, charge=charge, attempts=attempts)
-
     def _settle_served(self, held: Held, served: Served, cache_key: str) -> None:
         record = self._record(held.accepted, served.outcome, reserved_nusd=held.admitted.nusd)
-        keep = bool(cache_key) and served.storable and record.reason not in _SECOND_BEST and not held.accepted.caps
+        keep = bool(cache_key) and served.storable and record.reason not in _SECOND_BEST and not _cut_short(held)
         keep = keep and len(served.body) <= self._cache.max_entry_bytes
         self._settle(
             record,
@@ -355,13 +353,10 @@ class ChatPipeline:
         )
 
 
-def _narrowed(accepted: Accepted, applied: Applied, admitted: Admitted) -> Accepted:
-    """The request with those deployments that the budgets carry, how long they let answers be, and what is left."""
-    decision = within_budget(accepted.decision, admitted.options)
-    options = tuple([accepted.options[index] for index in admitted.options])
-    caps = {o.deployment: cap for o, cap in zip(options, admitted.caps, strict=True) if cap < o.longest} or NO_CAPS
-    rate_limits = rate_limit_headers(applied, admitted.states)
-    return replace(accepted, decision=decision, options=options, caps=caps, rate_limits=rate_limits)
+def _cut_short(held: Held) -> bool:
+    """Whether a budget may have made the answer shorter than another caller would have got it."""
+    caps, options = held.admitted.caps, held.accepted.options
+    return any(cap < option.longest for cap, option in zip(caps, options, strict=True))
 
 
 def _cache_key(accepted: Accepted, cache: CachePolicy) -> str:

@@ -12,9 +12,8 @@ from policies.pricing import cost_of_tokens_nusd
 from policies.routing import EXPECTED_OUTPUT_TOKENS
 from router.errors import ContextLengthExceeded, InvalidRequest, ModelNotAllowed, ModelNotFound
 from router.openai.requests import ChatRequest, parse_chat_request
-from router.pipeline.decide import Decided, Decider, input_tokens_estimate
+from router.pipeline.decide import IMAGE_TOKENS, Decided, Decider, input_tokens_estimate
 from router.pipeline.models import Alias, Models
-from router.pipeline.reserve import IMAGE_TOKENS
 from router.stores.base import Principal
 from tests.support.pipeline_bench import WordClassifier, deployment
 

@@ -134,7 +134,12 @@ class CollectedReply:
 
 
 def deployment(
-    name: str, tier: Tier, *, context_window: int = 8_192, capabilities: frozenset[Capability] = frozenset()
+    name: str,
+    tier: Tier,
+    *,
+    context_window: int = 8_192,
+    max_output_tokens: int = 100,
+    capabilities: frozenset[Capability] = frozenset(),
 ) -> Deployment:
     input_price, output_price = PRICES[name]
     return Deployment(
@@ -143,7 +148,7 @@ def deployment(
         model=f"wire-{name}",
         tier=tier,
         context_window=context_window,
-        max_output_tokens=100,
+        max_output_tokens=max_output_tokens,
         capabilities=capabilities,
         prices=PriceSchedule(
             BASELINE if name == "large" else name, (Price(date(2024, 1, 1), input_price, output_price),)
@@ -174,11 +179,15 @@ class PipelineBench:
         failures: int = 3,
         max_fallbacks: int = 2,
         with_medium: bool = False,
+        max_output_tokens: int = 100,
     ) -> None:
         self.hand = HandClock()
         self.providers = {"small": ScriptedProvider(completion()), "large": ScriptedProvider(completion("Deep."))}
         self.providers |= dict(providers or {})
-        self.deployments = {"small": deployment("small", "simple"), "large": deployment("large", "complex")}
+        self.deployments = {
+            "small": deployment("small", "simple", max_output_tokens=max_output_tokens),
+            "large": deployment("large", "complex", max_output_tokens=max_output_tokens),
+        }
         if with_medium:
             self.deployments["medium"] = deployment("medium", "moderate")
             self.providers.setdefault("medium", ScriptedProvider(completion("Middling.")))
@@ -221,11 +230,12 @@ class PipelineBench:
         secret: str = SECRET,
         no_cache: bool = False,
         no_store: bool = False,
+        tags: bytes = b"",
         **changes: Any,
     ) -> tuple[asyncio.Task[None], CollectedReply]:
         """A request under way, and its reply."""
         body = {"model": "auto", "messages": [{"role": "user", "content": text}]} | changes
-        incoming = Incoming(orjson.dumps(body), no_cache, no_store)
+        incoming = Incoming(orjson.dumps(body), no_cache, no_store, tags)
         reply = CollectedReply()
         return asyncio.ensure_future(self._answer(b"Bearer " + secret.encode(), incoming, reply)), reply
 

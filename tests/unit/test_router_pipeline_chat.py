@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from fractions import Fraction
 from typing import Any
 
 import orjson
 import pytest
 
+from policies.budget import Budget
 from router.errors import (
     BudgetExhausted,
     ContextLengthExceeded,
@@ -16,6 +20,7 @@ from router.errors import (
     InvalidRequest,
     ModelNotAllowed,
     ModelNotFound,
+    RateLimitExceeded,
     StoreUnavailable,
     UpstreamRateLimited,
     UpstreamRejected,
@@ -23,7 +28,7 @@ from router.errors import (
     UpstreamUnavailable,
 )
 from router.pipeline.dispatch import RetryPolicy, Timeouts
-from tests.support.pipeline_bench import PipelineBench
+from tests.support.pipeline_bench import SECRET, PipelineBench
 from tests.support.scripted_provider import Hangs, ScriptedProvider, completion, stream_of
 
 NewBench = Callable[..., PipelineBench]
@@ -416,6 +421,145 @@ async def test_many_at_once_never_hold_more_than_the_budget(new_bench: NewBench)
     refused = sum(isinstance(outcome, BudgetExhausted) for outcome in outcomes)
     assert 0 < refused < 30
     assert bench.spent() == ((30 - refused) * 14, 0)
+
+
+def team_budget(limit: int, **changes: Any) -> Budget:
+    return Budget(id="b1", subject_kind="team", subject_id="team-1", limit=limit, **changes)
+
+
+async def test_an_answer_is_as_long_as_a_quarter_of_the_budget_pays_for(new_bench: NewBench) -> None:
+    # Small costs 1 nano-dollar a token in and 2 out, and would write 8,000 tokens.
+    bench = new_bench(budgets=(team_budget(4_000),), max_fallbacks=0, max_output_tokens=8_000)
+    reply = await bench.ask()
+    held_nusd = bench.record()["reserved_nusd"]
+    cap = int(reply.header("max-tokens") or 0)
+    assert held_nusd <= 1_000 < held_nusd + 2
+    assert 256 < cap < 500
+    assert bench.providers["small"].bodies[0]["max_tokens"] == cap
+    assert bench.record()["detail"]["max_tokens"] == {"small": cap}
+    assert bench.store.entries == {}, "what a budget cut short is kept for nobody"
+
+
+async def test_a_limit_of_ones_own_is_left_alone_or_refused(new_bench: NewBench) -> None:
+    bench = new_bench(budgets=(team_budget(1_000),), max_fallbacks=0)
+    reply = await bench.ask(max_tokens=90)
+    assert (reply.header("max-tokens"), bench.providers["small"].bodies[0]["max_tokens"]) == (None, 90)
+    with pytest.raises(BudgetExhausted, match="lower max_tokens"):
+        await bench.ask("Hello again", max_tokens=4_000)
+
+
+async def test_a_long_prompt_is_counted_where_its_bytes_are_too_much(new_bench: NewBench) -> None:
+    text = "a short word " * 40  # 520 bytes, 121 tokens
+    bench = new_bench(budgets=(team_budget(500),), max_fallbacks=0)
+    assert (await bench.ask(text, max_tokens=5)).status == 200
+    assert len(bench.store.asked) == 2
+    with pytest.raises(BudgetExhausted):
+        await new_bench(budgets=(team_budget(200),), max_fallbacks=0).ask(text, max_tokens=5)
+
+
+async def test_a_stream_gives_back_what_its_fallbacks_might_have_cost_once_it_begins(new_bench: NewBench) -> None:
+    go_on = asyncio.Event()
+    bench = new_bench(providers={"small": [[*stream_of("Hello")[:1], go_on.wait, *stream_of("Hello")[1:]]]},
+                      limit_nusd=10**6)  # fmt: skip
+    task, reply = bench.start(stream=True)
+    await reply.heard.wait()
+    _, held_nusd = bench.spent()
+    go_on.set()
+    await task
+    assert held_nusd < 1_000 < bench.record()["reserved_nusd"]  # large costs 30 and 60 a token
+    bench.check_books()
+
+
+async def test_a_rate_limit_refuses_at_once_and_answers_say_what_is_left(new_bench: NewBench) -> None:
+    bench = new_bench(budgets=(team_budget(2, unit="requests", window="minute"),))
+    left = [(await bench.ask(f"Hello {n}")).headers[b"x-ratelimit-remaining-requests"] for n in range(2)]
+    assert left == [b"1", b"0"]
+    with pytest.raises(RateLimitExceeded) as raised:
+        await bench.ask("Hello 2")
+    assert 0 < (raised.value.retry_after_s or 0) <= 61
+    assert (await bench.ask("Hello 1")).header("cache") == "hit", "a repeat is free"
+    bench.hand.now_s += 62
+    assert (await bench.ask("Hello 2")).status == 200
+
+
+async def test_requests_at_once_are_given_back_at_their_end(new_bench: NewBench) -> None:
+    bench = new_bench(
+        providers={"small": [Hangs, completion()]}, budgets=(team_budget(1, unit="parallel", window="now"),)
+    )
+    task, reply = bench.start()
+    await _settle_down()
+    with pytest.raises(RateLimitExceeded, match="1 requests at once"):
+        await bench.ask("Another")
+    reply.leave(task)
+    await _cancelled(task)
+    assert (await bench.ask("Another")).status == 200
+
+
+async def test_a_budget_that_rejects_refuses_repeats_as_well(new_bench: NewBench) -> None:
+    for action, cached in (("cache_only", True), ("reject", False)):
+        bench = new_bench(budgets=(team_budget(1, unit="requests", action=action),))
+        await bench.ask()
+        if cached:
+            assert (await bench.ask()).header("cache") == "hit"
+        else:
+            with pytest.raises(BudgetExhausted):
+                await bench.ask()
+
+
+async def test_a_budget_that_turns_to_smaller_models_does_so_at_its_share(new_bench: NewBench) -> None:
+    bench = new_bench(budgets=(team_budget(10**6, downgrade_from=Fraction(1, 10_000)),))
+    assert (await bench.ask("a hard question")).header("model") == "large"
+    assert (await bench.ask("a hard nut")).headers[b"x-parsimony-reason"] == b"budget"
+    with pytest.raises(BudgetExhausted, match="only models of tier 'simple'"):
+        await bench.ask("a hard nut", model="large")
+
+
+async def test_a_budget_of_one_model_leaves_the_others_alone(new_bench: NewBench) -> None:
+    bench = new_bench(budgets=(team_budget(1, unit="requests", model="large"),))
+    assert [(await bench.ask(f"hard {n}")).header("model") for n in range(3)] == ["large", "small", "small"]
+    assert bench.spent() == (1, 0)
+
+
+async def test_a_paced_budget_that_is_ahead_asks_more_of_a_request(new_bench: NewBench) -> None:
+    dear = completion("Deep.", usage={"prompt_tokens": 60, "completion_tokens": 90, "total_tokens": 150})
+    bench = new_bench(providers={"large": [dear]}, budgets=(team_budget(40_000, paced=True),))
+    bench.hand.now_s = datetime(2026, 11, 2, tzinfo=UTC).timestamp()
+    # What is hard scores 0.9. The last admission tells what is spent: on the first day, 36 % gone asks a score of
+    # 0.84 of a request, and 54 % asks 0.92.
+    answers = [await bench.ask(f"a hard question {n}", max_tokens=100) for n in range(5)]
+    assert [answer.header("reason") for answer in answers] == [*["complex"] * 4, "paced"]
+    assert bench.records()[-1]["detail"]["shadow_price"] > 0.7
+
+
+async def test_end_user_and_tags_are_booked_where_the_key_is_trusted(new_bench: NewBench) -> None:
+    bench = new_bench()
+    bench.principals[SECRET] = replace(bench.principals[SECRET], trusted=True, tags=("prod",), project_id="chat")
+    task, _ = bench.start("Hello", tags=b"batch", user="anna")
+    await task
+    record = bench.record()
+    assert (record["end_user"], record["tags"], record["project_id"]) == ("anna", ",batch,prod,", "chat")
+    assert record["deployment_tier"] == "simple"
+
+
+async def test_prompts_of_calls_that_may_be_billed_are_booked(new_bench: NewBench) -> None:
+    bench = new_bench(providers={"small": [Hangs, completion()]}, timeouts=Timeouts(0.02, 0.02), limit_nusd=10**6,
+                      retries=RetryPolicy(2, 0.0, 1.0))  # fmt: skip
+    assert (await bench.ask()).header("model") == "small"
+    record = bench.record()
+    (billed,) = record["detail"]["billed_attempts"]
+    assert billed[0] == "small"
+    assert record["cost_nusd"] == 14 + billed[2]
+    assert bench.spent() == (record["cost_nusd"], 0)
+
+
+async def test_a_chain_that_failed_is_charged_the_prompts_it_sent(new_bench: NewBench) -> None:
+    bench = new_bench(providers={"small": [Hangs]}, timeouts=Timeouts(0.02, 0.02), limit_nusd=1_000)
+    with pytest.raises(UpstreamTimeout):
+        await bench.ask()
+    record = bench.record()
+    assert record["status"] == "error"
+    assert record["cost_nusd"] > 0
+    assert bench.spent() == (record["cost_nusd"], 0)
 
 
 # failures before the first byte

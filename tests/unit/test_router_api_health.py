@@ -1,4 +1,4 @@
-"""Readiness asks the database once for all who ask."""
+"""Readiness asks the database once for all who ask, and says what waits on disk."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from router.api.health import SqlCheck, is_near
+from router.api.health import SqlCheck, is_near, spool_state
 
 
 class Database:
@@ -56,6 +56,18 @@ async def test_a_silent_database_holds_one_thread_of_its_own(monkeypatch: pytest
         assert database.asked == 1
     finally:
         database.speak.set()
+
+
+@pytest.mark.parametrize(
+    ("waiting", "writable", "state"),
+    [
+        (0, True, "empty"),
+        (3, True, "3 requests wait for Redis"),
+        (3, False, "3 requests wait for Redis, and the disk takes no more"),
+    ],
+)
+def test_what_is_on_disk_is_told(waiting: int, writable: bool, state: str) -> None:
+    assert spool_state(waiting, writable) == state
 
 
 def test_what_is_near() -> None:

@@ -33,10 +33,12 @@ from router.providers.base import Provider
 from router.providers.litellm_provider import LiteLLMEndpoint, LiteLLMProvider
 from router.providers.openai_wire import Endpoint, OpenAIWireProvider
 from router.services import AdminServices, Services
+from router.stores.local_admission import LocalAdmissionStore
 from router.stores.redis_admission import SCRIPTS, RedisAdmissionStore
 from router.stores.redis_budgets import RedisBudgets
 from router.stores.redis_connection import RedisConnection
 from router.stores.redis_server import embedded_url
+from router.stores.spool import Spool
 from router.stores.sql_directory import SqlDirectory
 from router.stores.sql_engine import create_ledger_engine
 from router.stores.sql_ledger import SqlLedger
@@ -99,17 +101,24 @@ async def open_services(
     deployments = {d.name: _deployment(d, prices, lineup.simulated) for d in lineup.active}
     admin = admin_services(config)
     connection = await RedisConnection.open(redis_url(config), timeout_s=config.redis.timeout_seconds, scripts=SCRIPTS)
-    admission = RedisAdmissionStore(connection, worker_id or secrets.token_hex(8))
-    await admission.start()
+    worker_id = worker_id or secrets.token_hex(8)
+    store = RedisAdmissionStore(connection, worker_id)
+    spool = Spool(config.data_dir, worker_id)
+    budgets = config.budgets
+    admission = LocalAdmissionStore(
+        store, spool, when_unavailable=budgets.when_unavailable, allowance_nusd=budgets.local_allowance_nusd
+    )
+    await store.start()
     targets = {d.name: _target(d, deployments[d.name], config, simulated_url) for d in lineup.active}
     # Windows are told by the clock of Redis, alike for all workers, whatever their machines' clocks say.
-    shared_clock = Clock(lambda: clock.wall() + admission.clock_offset_s, clock.monotonic)
+    shared_clock = Clock(lambda: clock.wall() + store.clock_offset_s, clock.monotonic)
     services = _services(config, shared_clock, prices, deployments, admin, admission, targets, lineup.simulated)
     try:
         yield services
     finally:
-        await admission.drain(config.server.drain_seconds)
-        await admission.close()
+        await store.drain(config.server.drain_seconds)
+        await store.close()
+        spool.close()
         for target in targets.values():
             await target.provider.close()
         admin.engine.dispose()
@@ -128,7 +137,7 @@ def _services(
     prices: PriceBook,
     deployments: Mapping[str, Deployment],
     admin: AdminServices,
-    admission: RedisAdmissionStore,
+    admission: LocalAdmissionStore,
     targets: Mapping[str, Target],
     simulated: bool,
 ) -> Services:
@@ -158,7 +167,7 @@ def _services(
     return Services(config, pipeline, authenticator, models, dispatcher, admission, telemetry, admin, simulated)
 
 
-def _gauges(admission: RedisAdmissionStore, dispatcher: Dispatcher) -> Gauges:
+def _gauges(admission: LocalAdmissionStore, dispatcher: Dispatcher) -> Gauges:
     circuits_open = {name: state == "open" for name, state in dispatcher.circuit_states().items()}
     return Gauges(admission.unsettled, circuits_open)
 

@@ -17,7 +17,7 @@ from router.pipeline.dispatch import Dispatcher
 from router.pipeline.models import Models
 from router.stores.administration import unix_ms
 from router.stores.counters import window_of
-from router.stores.redis_admission import RedisAdmissionStore
+from router.stores.local_admission import LocalAdmissionStore
 from router.stores.redis_budgets import RedisBudgets
 from router.stores.sql_directory import SqlDirectory
 from router.stores.sql_ledger import SqlLedger
@@ -66,7 +66,7 @@ class Services:
     authenticator: Authenticator
     models: Models
     dispatcher: Dispatcher
-    admission: RedisAdmissionStore
+    admission: LocalAdmissionStore
     telemetry: Telemetry
     admin: AdminServices
     simulated: bool

@@ -33,6 +33,7 @@ from router.stores.administration import user_states
 from router.stores.ledger_writer import LedgerWriter
 from router.stores.redis_admission import LEASE_SECONDS
 from router.stores.redis_budgets import Janitor
+from router.stores.spool import replay_dead
 from router.telemetry import configure_logging
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,9 @@ class Housekeeper:
     def __init__(self, config: Config, admin: AdminServices, clock: Clock = SYSTEM_CLOCK) -> None:
         self._admin = admin
         self._clock = clock
-        self._janitor = Janitor(redis_client(config))
+        self._redis = redis_client(config)
+        self._data_dir = config.data_dir
+        self._janitor = Janitor(self._redis)
         self._alerter = Alerter(admin.directory, Courier(webhooks_of(config.alerts, os.environ)), clock=clock)
         self._users_at_s = 0.0
         self._lost_at_s: float | None = None
@@ -66,6 +69,7 @@ class Housekeeper:
         self._lost_at_s = None
         if sweep:
             self._janitor.sweep()
+        replay_dead(self._data_dir, self._redis)
         budgets = self._admin.directory.list_budgets()
         self._alerter.poll(self._states(budgets))
         self._reconcile(budgets)

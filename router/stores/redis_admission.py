@@ -42,9 +42,9 @@ _RETRIED_AT_ONCE = 1_000
 """What waits behind them is held up by some 30 ms."""
 _CLOCK_TOLERANCE_S = 0.25
 """Less than that is the network's, not the clock's."""
-_RESETTLE_SECONDS = 2.0
+_RESETTLE_SECONDS = 2 * _RENEW_SECONDS
 """How far back settlements are sent again to a Redis that was away: one that took over from another, or came back
-from its file, may lack the last of what was acknowledged."""
+from its file, may lack the last of what was acknowledged. One that was emptied is noticed at the next renewal."""
 _KEPT_ANSWER_BYTES = 4_096
 MAX_UNSETTLED = 100_000
 """Settlements kept in memory while Redis is away. Beyond it they are on disk only; where they are not there, either,
@@ -242,10 +242,7 @@ class RedisAdmissionStore:
         return lease, self._connection.execute("SADD", redis_keys.WORKERS, self._worker_id)
 
     async def _renew(self) -> None:
-        lease, listed = self._announce()
-        await lease
-        if await listed:  # Redis did not know this worker: it lost its data, and the connection did not notice
-            self._hold_again()
+        await asyncio.gather(*self._announce())
         asked_s = time.time()
         seconds, microseconds = await self._connection.execute("TIME")
         ahead_s = int(seconds) + int(microseconds) / 1e6 - (asked_s + time.time()) / 2

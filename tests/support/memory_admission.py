@@ -354,7 +354,7 @@ class MemoryAdmissionStore:
                     known.reserved = max(known.reserved - amount, 0)
             return nothing
         if settlement.request_id in self.guesses:
-            return self.guesses.pop(settlement.request_id)
+            return self.guesses.pop(settlement.request_id) or nothing  # a hit held nothing
         in_another = self.epoch is not None and settlement.epoch != self.epoch
         return nothing if in_another and is_new else None
 

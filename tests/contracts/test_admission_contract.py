@@ -636,6 +636,8 @@ async def test_a_hit_that_nobody_saw_end_costs_nothing(bench: Bench) -> None:
     bench.abandon()
     assert bench.amounts(TEAM) == (30, 0)
     assert [bench.stream()[1][name] for name in ("cost_nusd", "reason", "cache")] == [0, "cache", "hit"]
+    await settle(bench, cost=0, epoch="")  # it ended after all
+    assert bench.amounts(TEAM) == (30, 0)
 
 
 # counters that were lost

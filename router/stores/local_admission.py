@@ -80,6 +80,11 @@ class LocalAdmissionStore:
         store.on_acknowledged = self._acknowledged
 
     @property
+    def ready(self) -> bool:
+        """Whether there is a connection to Redis."""
+        return self._store.ready
+
+    @property
     def serves_alone(self) -> bool:
         """Whether requests are served without Redis, unless their budgets say otherwise."""
         return None in self._serving

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -146,12 +147,12 @@ async def admit(store: LocalAdmissionStore, request_id: str, *counters: BudgetCo
 
 async def away(server: Server, store: LocalAdmissionStore) -> None:
     server.kill()
-    await until(lambda: not store._store.ready)
+    await until(lambda: not store.ready)
 
 
 async def back(server: Server, store: LocalAdmissionStore) -> None:
     server.private.start()
-    await until(lambda: store._store.ready)
+    await until(lambda: store.ready)
     await until(lambda: not store.unsettled)
 
 
@@ -205,7 +206,7 @@ async def test_what_was_spent_alone_counts_until_redis_has_it_however_often_it_g
 
 async def back_again(server: Server, store: LocalAdmissionStore) -> None:
     server.private.start()
-    await until(lambda: store._store.ready)
+    await until(lambda: store.ready)
 
 
 async def test_a_redis_whose_counters_are_not_whole_gives_no_allowance_back(server: Server, tmp_path: Path) -> None:
@@ -274,7 +275,7 @@ async def test_what_has_no_word_of_its_own_goes_by_the_configuration(
 ) -> None:
     async with opened(server, tmp_path, when_unavailable="serve") as serving, opened(server, tmp_path) as refusing:
         await away(server, serving)
-        await until(lambda: not refusing._store.ready)
+        await until(lambda: not refusing.ready)
         assert await admit(serving, "r0", *counters) == LOCAL_EPOCH
         with pytest.raises(StoreUnavailable):
             await admit(refusing, "r1", *counters)
@@ -331,6 +332,20 @@ async def test_who_has_no_allowance_left_waits_for_a_slow_redis_as_long_as_anyon
         assert not done
         server.client.client_unpause()
         assert await waiting == "epoch-1"
+
+
+async def test_the_truth_is_on_disk_before_a_redis_that_stands_still_has_it(server: Server, tmp_path: Path) -> None:
+    async with opened(server, tmp_path / "alive", timeout_s=30) as store:
+        server.client.client_pause(60_000, all=False)
+        assert await admit(store, "r0", TEAM) == LOCAL_EPOCH
+        store.settle(settlement("r0", TEAM))
+        # What would be left if the process were killed now.
+        shutil.copytree(spool_folder(tmp_path / "alive"), spool_folder(tmp_path / "dead"))
+        server.client.client_unpause()
+        await until(lambda: not store.unsettled)
+    server.client.flushall()
+    server.client.set(redis_keys.COUNTERS_WHOLE, "epoch-2")
+    assert (replay_dead(tmp_path / "dead", server.client), server.counter()) == (1, (COST_NUSD, 0))
 
 
 async def test_a_refusal_of_redis_is_a_refusal(server: Server, tmp_path: Path) -> None:

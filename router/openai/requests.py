@@ -15,6 +15,26 @@ from router.errors import InvalidRequest
 MAX_CHOICES = 128
 _NOT_THE_QUESTION = frozenset({"user", "metadata", "store", "safety_identifier", "prompt_cache_key", "service_tier"})
 """Fields that name the caller or the billing, not what is asked: two requests that differ only here are repeats."""
+_ANOTHER_LIMIT = "limit answers by 'max_tokens' or 'max_completion_tokens'"
+_SEARCHES = "searches are billed beside tokens, which no budget here could hold"
+_ANOTHER_MODEL = "which models may answer is decided here"
+_THOUGHTS = "such thoughts are billed beyond the limit of the answer"
+_LONGER_PROMPT = "the prompt that is billed could outgrow the one that is sent"
+_OUT_OF_BOUNDS: dict[str, str] = {
+    # llama.cpp obeys n_predict rather than max_tokens; the others are what elsewhere goes by such a name.
+    **dict.fromkeys(
+        ("n_predict", "num_predict", "max_new_tokens", "max_output_tokens", "max_gen_len", "max_length"), _ANOTHER_LIMIT
+    ),
+    "best_of": "answers that are not returned would be billed, too; use 'n'",
+    **dict.fromkeys(("web_search_options", "enable_search", "search_parameters", "plugins"), _SEARCHES),
+    **dict.fromkeys(("models", "fallbacks"), _ANOTHER_MODEL),
+    **dict.fromkeys(("enable_thinking", "thinking_budget"), _THOUGHTS),  # Alibaba Cloud, 'Deep thinking'
+    **dict.fromkeys(("chat_template", "mm_processor_kwargs", "media_io_kwargs", "cached_content"), _LONGER_PROMPT),
+    "audio": "speech is dearer than the text that budgets hold for",
+    "extra_body": "it hides fields from the bounds that budgets hold; send them beside the others",
+}
+"""Fields by which some provider would bill more than was held, and why; null, false and empty ones may stay."""
+_TOOL_TYPES = (None, "function", "custom")
 _SURELY_WRITABLE_DEPTH = 250
 """orjson reads objects and arrays nested 1,024 deep, but writes no more than about 250 of them."""
 
@@ -58,6 +78,7 @@ def parse_chat_request(raw: bytes, application: str = "") -> ChatRequest:
         raise InvalidRequest(f"'model' must be a non-empty string; found {_kind(model)}.", param="model")
     messages = tuple(_message(index, message) for index, message in enumerate(_messages(body)))
     tools = _list(body, "tools")
+    _check_bounded(body, tools)
     max_output_tokens = _max_output_tokens(body)
     response_format = _response_format(body)
     image_count = sum([message.image_count for message in messages])
@@ -102,6 +123,26 @@ def _check_depth(body: dict[str, Any]) -> None:
         orjson.dumps(body)
     except orjson.JSONEncodeError:
         raise InvalidRequest("The body's objects and arrays are nested too deeply.") from None
+
+
+def _check_bounded(body: dict[str, Any], tools: list[Any]) -> None:
+    """What is asked for must not cost more than can be told from it beforehand."""
+    if not _OUT_OF_BOUNDS.keys().isdisjoint(body):
+        for name in [name for name in _OUT_OF_BOUNDS if body.get(name)]:
+            raise InvalidRequest(f"'{name}' is not supported: {_OUT_OF_BOUNDS[name]}.", param=name)
+    modalities = body.get("modalities")
+    if modalities and modalities != ["text"]:
+        raise InvalidRequest(
+            "'modalities' must be [\"text\"]: no other answers have a known price.", param="modalities"
+        )
+    for index, tool in enumerate(tools):
+        kind = tool.get("type") if isinstance(tool, dict) else None
+        if kind not in _TOOL_TYPES:
+            where, found = f"tools[{index}].type", repr(kind) if isinstance(kind, str) else _kind(kind)
+            raise InvalidRequest(
+                f"'{where}' must be 'function' or 'custom': others are billed beside tokens; found {found}.",
+                param=where,
+            )
 
 
 def _messages(body: dict[str, Any]) -> list[Any]:

@@ -67,6 +67,47 @@ def test_two_limits_that_contradict_each_other_are_refused() -> None:
     assert parsed(max_tokens=5, max_completion_tokens=5).max_output_tokens == 5
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("n_predict", 4_000, "limit answers by 'max_tokens'"),
+        ("best_of", 2, "use 'n'"),
+        ("web_search_options", {"search_context_size": "low"}, "searches are billed"),
+        ("models", ["other/model"], "decided here"),
+        ("thinking_budget", 1, "beyond the limit"),
+        ("chat_template", "{{ messages }}", "outgrow"),
+        ("audio", {"voice": "alloy"}, "dearer"),
+        ("modalities", ["text", "audio"], "no known price"),
+    ],
+)
+def test_what_could_cost_more_than_can_be_told_beforehand_is_refused(name: str, value: Any, why: str) -> None:
+    with pytest.raises(InvalidRequest, match=why) as error:
+        parsed(**{name: value})
+    assert error.value.param == name
+    assert parsed(**{name: None}).body[name] is None
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        {"enable_thinking": False},
+        {"fallbacks": []},
+        {"modalities": ["text"]},
+        {"tools": [{"type": "custom"}]},
+        {"x": 1},
+    ],
+)
+def test_what_costs_nothing_beyond_may_stay(harmless: dict[str, Any]) -> None:
+    assert parsed(**harmless).body == HELLO | harmless
+
+
+@pytest.mark.parametrize(("kind", "found"), [("web_search", "'web_search'"), (7, "a number"), ([], "an empty array")])
+def test_tools_that_run_at_the_provider_are_refused(kind: Any, found: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"found {found}") as error:
+        parsed(tools=[{"type": "function"}, {"type": kind}])
+    assert error.value.param == "tools[1].type"
+
+
 def test_what_is_read_besides_texts_is_measured() -> None:
     assert parsed().structure_bytes == 0
     tool = {"type": "function", "function": {"name": "f", "description": "x" * 1_000}}

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -23,13 +24,18 @@ import psutil
 import redis
 import yaml
 
+from policies.budget import Budget
+from policies.money import format_usd
+from router.bootstrap import open_admin
+from router.services import AdminServices
+from router.stores.counters import counter_of, window_of
 from router.stores.redis_server import embedded_url, socket_path
 from tests.conftest import CREDENTIALS
 
 ROOT = Path(__file__).resolve().parents[2]
 PRICES = ROOT / "configs" / "prices.yaml"
 MARKER = "PARSIMONY_TEST_RUN"
-READY_S = 30.0
+READY_S = 60.0
 POLL_S = 0.02
 UPSTREAM_KEY_ENV = "TEST_UPSTREAM_KEY"
 UPSTREAM_KEY = "sk-upstream-secret-of-the-tests"
@@ -105,6 +111,7 @@ class Server:
         self._redis_socket = str(socket_path(self.data_dir / "redis"))
         self._environ = environ or {}
         self.process: subprocess.Popen[bytes] | None = None
+        self._stores: AdminServices | None = None
         self.configure(config)
 
     @property
@@ -185,6 +192,8 @@ class Server:
     def clean_up(self) -> None:
         """Ends whatever is left, the hard way where it must be."""
         self.kill_all()
+        if self._stores is not None:
+            self._stores.engine.dispose()
 
     # looking in
 
@@ -242,6 +251,19 @@ class Server:
             spent, reserved = client.hmget(key, "spent", "reserved")
         return int(spent or 0), int(reserved or 0)
 
+    def stores(self) -> AdminServices:
+        """The server's own directory, ledger and counters, as its command line opens them beside it."""
+        if self._stores is None:
+            self._stores = open_admin(self.config_path)
+        return self._stores
+
+    def fields(self, budget: Budget, end_user: str = "") -> dict[str, int]:
+        """A budget's counter in Redis: `spent`, `reserved`, and `b<number>` for the parts of a rolling one."""
+        period = window_of(budget, datetime.now(UTC))
+        key = counter_of(budget, period, end_user if budget.is_of_every_user else None).key
+        with self.redis() as client:
+            return {name.decode(): int(value) for name, value in client.hgetall(key).items()}
+
     def pending(self) -> int:
         """Requests admitted and not settled, of workers alive and dead."""
         with self.redis() as client:
@@ -278,18 +300,37 @@ class Server:
         return response.json()
 
     def create_key(
-        self, team: str, *, models: Sequence[str] | None = None, role: str = "application"
+        self,
+        team: str,
+        *,
+        models: Sequence[str] | None = None,
+        role: str = "application",
+        project: str | None = None,
+        trusted: bool = False,
+        tags: Sequence[str] = (),
     ) -> dict[str, Any]:
-        """A key of `team`, which is made where it is new: {"id": ..., "secret": ...}."""
+        """A key of `team`, which is made where it is new, as is its project: {"id": ..., "secret": ...}."""
         if team not in {entry["id"] for entry in self.admin("GET", "/teams")["teams"]}:
             self.admin("POST", "/teams", {"id": team})
+        if project not in {None, *(entry["id"] for entry in self.admin("GET", "/projects")["projects"])}:
+            self.admin("POST", "/projects", {"team_id": team, "id": project})
         made = self.admin("POST", "/keys", {
             "team_id": team, "name": "for a test", "role": role, "allowed_models": list(models) if models else None,
+            "project_id": project, "trusted": trusted, "tags": list(tags),
         })  # fmt: skip
         return {"id": made["key"]["id"], "secret": made["secret"]}
 
     def set_budget(self, kind: Literal["teams", "keys"], subject: str, limit_usd: str | None) -> Any:
         return self.admin("PUT", f"/{kind}/{subject}/budget", {"limit_usd": limit_usd})["budget"]
+
+    def put_budget(self, subject_kind: str, subject_id: str, limit: int, **terms: Any) -> Budget:
+        """Any budget; `limit` is in nano-USD where it limits money, else in the unit that `terms` name."""
+        money = terms.get("unit", "usd") == "usd"
+        amount = {"limit_usd": format_usd(limit)} if money else {"limit": limit}
+        made = self.admin(
+            "POST", "/budgets", {"subject_kind": subject_kind, "subject_id": subject_id, **amount, **terms}
+        )
+        return next(b for b in self.stores().directory.list_budgets() if b.id == made["id"])
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`parsimony ARGUMENTS --config ...`, to its end."""

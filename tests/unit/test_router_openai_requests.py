@@ -77,7 +77,7 @@ def test_two_limits_that_contradict_each_other_are_refused() -> None:
         ("thinking_budget", 1, "beyond the limit"),
         ("chat_template", "{{ messages }}", "outgrow"),
         ("audio", {"voice": "alloy"}, "dearer"),
-        ("modalities", ["text", "audio"], "no known price"),
+        ("modalities", ["text", "audio"], "no other answers have a known price"),
     ],
 )
 def test_what_could_cost_more_than_can_be_told_beforehand_is_refused(name: str, value: Any, why: str) -> None:

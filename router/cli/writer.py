@@ -104,7 +104,7 @@ class Housekeeper:
         if policy is not None:
             logger.warning(
                 "this Redis throws keys away when it is full (maxmemory-policy %s), budget counters among them: "
-                "set noeviction or volatile-lru", policy,
+                "set noeviction", policy,
             )  # fmt: skip
         for budget in budgets:
             self._admin.budgets.reconcile(budget, self._admin.used_in, self._clock.now())

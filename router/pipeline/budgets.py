@@ -47,7 +47,12 @@ class Applied:
 
 
 def rate_limit_headers(applied: Applied, states: Sequence[tuple[int, int]]) -> Headers:
-    """OpenAI's `x-ratelimit-*`, of the tightest limit a minute on requests and of that on tokens."""
+    """OpenAI's `x-ratelimit-*`, of the tightest limit a minute on requests and of that on tokens.
+
+    None without `states`: a request that was let in without Redis, which alone knows them.
+    """
+    if not states:
+        return ()
     tightest: dict[str, tuple[int, int]] = {}
     for index, (spent, reserved) in zip(applied.watched, states, strict=True):
         budget = applied.budgets[index]
@@ -88,7 +93,8 @@ class Paces:
         self._spent: dict[str, int] = {}
 
     def saw(self, applied: Applied, states: Sequence[tuple[int, int]]) -> None:
-        for index, (spent, _) in zip(applied.watched, states, strict=True):
+        """Without `states`, as of a request that was let in without Redis, what is known stays."""
+        for index, (spent, _) in zip(applied.watched if states else (), states, strict=True):
             if applied.budgets[index].paced:
                 self._spent[applied.counters.all[index].key] = spent
         while len(self._spent) > MAX_KNOWN:

@@ -122,10 +122,11 @@ class LocalAdmissionStore:
 
     def settle(self, settlement: Settlement) -> None:
         alone = self._alone.get(settlement.request_id)
-        if alone is not None:
-            self._change(alone, orjson.loads(settlement.record)["cost_nusd"])
-            self._put_off(settlement)  # at once: it would be booked at its bound if this process died now
-        self._store.settle(settlement)
+        if alone is None:
+            self._store.settle(settlement)
+            return
+        self._change(alone, orjson.loads(settlement.record)["cost_nusd"])
+        self._store.put_off(settlement)  # to disk at once: it would be booked at its bound if this process died now
 
     async def _admit(self, bid: Bid) -> Admission:
         now_s = asyncio.get_running_loop().time()

@@ -16,7 +16,17 @@ from classifiers.records import record
 from policies.periods import MAX_BUCKETS
 from router.errors import StoreUnavailable
 from router.stores import redis_keys
-from router.stores.admission import CAP_DIVISOR, Admission, Admitted, Bid, CacheHit, Counters, Refused, Settlement
+from router.stores.admission import (
+    CAP_DIVISOR,
+    LOCAL_EPOCH,
+    Admission,
+    Admitted,
+    Bid,
+    CacheHit,
+    Counters,
+    Refused,
+    Settlement,
+)
 from router.stores.counters import NO_COUNTERS
 from router.stores.redis_connection import RedisConnection
 
@@ -154,7 +164,7 @@ class RedisAdmissionStore:
         try:
             reply = self._connection.execute("EVALSHA", _SETTLE_SHA, *settle_arguments(settlement, self._pending_key))
         except StoreUnavailable:
-            self._put_off(settlement)
+            self.put_off(settlement)
             return
         self._in_flight += 1
         reply.add_done_callback(lambda future: self._settled(future, settlement))
@@ -181,7 +191,7 @@ class RedisAdmissionStore:
     def _settled(self, reply: asyncio.Future[int], settlement: Settlement) -> None:
         self._in_flight -= 1
         if reply.cancelled() or reply.exception() is not None:
-            self._put_off(settlement)
+            self.put_off(settlement)
             return
         now_s = asyncio.get_running_loop().time()
         recent = self._recent
@@ -193,7 +203,8 @@ class RedisAdmissionStore:
             settlement = replace(settlement, cache_key="", keep_seconds=0, answer=b"")
         recent.append((now_s, settlement))
 
-    def _put_off(self, settlement: Settlement) -> None:
+    def put_off(self, settlement: Settlement) -> None:
+        """Settles it as soon as Redis answers, and where nothing was held for it there, has whole counters."""
         on_disk = self.on_put_off is not None and self.on_put_off(settlement)
         if len(self._unsettled) >= MAX_UNSETTLED:
             if on_disk:
@@ -206,9 +217,18 @@ class RedisAdmissionStore:
     async def _retry_settlements(self) -> None:
         while True:
             await asyncio.sleep(_RETRY_SECONDS)
-            if self._connection.ready:
-                for _ in range(min(len(self._unsettled), _RETRIED_AT_ONCE)):
-                    self.settle(self._unsettled.popleft())
+            if not (self._unsettled and self._connection.ready):
+                continue
+            try:
+                whole = await self.counters_whole()
+            except StoreUnavailable:
+                continue
+            for _ in range(min(len(self._unsettled), _RETRIED_AT_ONCE)):
+                settlement = self._unsettled.popleft()
+                if settlement.epoch == LOCAL_EPOCH and not whole:
+                    self._unsettled.append(settlement)  # each that moves no counter makes the writer count again
+                else:
+                    self.settle(settlement)
 
     def _resume(self) -> None:
         """On a new connection, maybe to another Redis: what is held is held there, too, and what ended is settled."""

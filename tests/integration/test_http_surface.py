@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 
 from router.app import create_app
 from router.bootstrap import open_services
+from router.clock import SYSTEM_CLOCK
 from router.config import load_config
 from router.services import Services
 from router.stores.sql_engine import migrate
@@ -60,7 +61,7 @@ async def surface(tmp_path: Path) -> AsyncIterator[Surface]:
         async with open_services(config, simulated_url=NOBODY) as services:
             migrate(services.admin.engine)
             services.admin.directory.create_team("support")
-            services.admin.budgets.mark_whole()
+            services.admin.budgets.rebuild((), services.admin.used_in, SYSTEM_CLOCK.now())
             async with _served(services) as address:
                 base_url = f"http://{address[0]}:{address[1]}"
                 async with httpx.AsyncClient(base_url=base_url, timeout=10) as http:
@@ -211,7 +212,12 @@ async def test_a_fault_of_ours_has_the_form_of_an_error_too(surface: Surface) ->
 async def test_it_is_ready_while_everything_is_there(surface: Surface) -> None:
     answer = await surface.http.get("/health/ready")
     assert (answer.status_code, answer.json()["status"]) == (200, "ready")
-    assert answer.json()["checks"] == {"redis": "ok", "sql": "ok", "upstreams": {"small": "ok", "large": "ok"}}
+    assert answer.json()["checks"] == {
+        "redis": "ok",
+        "spool": "empty",
+        "sql": "ok",
+        "upstreams": {"small": "ok", "large": "ok"},
+    }
 
 
 async def test_it_is_not_ready_without_redis_and_alive_all_the_same(surface: Surface) -> None:
@@ -226,7 +232,9 @@ async def test_it_is_not_ready_without_redis_and_alive_all_the_same(surface: Sur
     refused = await surface.error("POST", "/v1/chat/completions", json=ASK, headers=headers)
     assert refused[:2] == (503, "store_unavailable")
     surface.redis.start()
-    surface.services.admin.budgets.mark_whole()  # as the writer would, once it has the counters from the ledger
+    surface.services.admin.budgets.rebuild(
+        (), surface.services.admin.used_in, SYSTEM_CLOCK.now()
+    )  # as the writer would, once it has the counters from the ledger
     async with asyncio.timeout(5):
         while (await surface.http.get("/health/ready")).status_code != 200:
             await asyncio.sleep(0.02)

@@ -215,11 +215,14 @@ async def test_a_redis_whose_counters_are_not_whole_gives_no_allowance_back(serv
         for n in range(10):
             assert await admit(store, f"r{n}", TEAM) == LOCAL_EPOCH
             store.settle(settlement(f"r{n}", TEAM, cost=HOLD_NUSD))
-            await until(lambda: not store.unsettled)
         with pytest.raises(StoreUnavailable, match="rebuilt"):
             await admit(store, "late", TEAM)
-        server.client.hset(TEAM.key, "spent", 10 * HOLD_NUSD)  # as it is taken from the ledger, which has them all
+        assert (store.unsettled, server.client.exists(redis_keys.SPEND_STREAM)) == (
+            10,
+            0,
+        )  # they would disturb the count
         server.client.set(redis_keys.COUNTERS_WHOLE, "epoch-2")
+        await until(lambda: not store.unsettled)
         assert await admit(store, "next", TEAM) == "epoch-2"
         assert (store.used_nusd, server.counter()) == (0, (10 * HOLD_NUSD, HOLD_NUSD))
 

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 TRAFFIC = Path("demo") / "traffic.jsonl"
 BUDGETS_USD: Mapping[str, str] = {"support": "5", "engineering": "10"}
 SHORT_OF_MONEY = "research"
-# A tenth of what its hard questions cost: the moderate model is so cheap that with more it would hardly run out.
-SHORT_USD_PER_REQUEST = Decimal("0.0015")
+# Half of what they cost at the moderate model. With more it would hardly run out: near its end, answers get shorter.
+SHORT_USD_PER_REQUEST = Decimal("0.0004")
 SETTLED_S = 15.0
 POLL_S = 0.2
 ADMIN_TIMEOUT_S = 10.0
@@ -126,7 +126,7 @@ def _admin_headers(server: DemoServer) -> dict[str, str]:
 def _create_teams(api: httpx.Client, run: _Run) -> dict[str, str]:
     """The teams of the traffic with their budgets; returns a key of each."""
     counts = {team: sum(request.team == team for request in run.requests) for team in (*BUDGETS_USD, SHORT_OF_MONEY)}
-    short = (SHORT_USD_PER_REQUEST * counts[SHORT_OF_MONEY]).quantize(Decimal("0.01"))
+    short = (SHORT_USD_PER_REQUEST * counts[SHORT_OF_MONEY]).quantize(Decimal("0.001"))
     secrets = {}
     for team, limit_usd in {**BUDGETS_USD, SHORT_OF_MONEY: str(short)}.items():
         # A team that accepts small models can always afford one more answer: only one that insists runs out.

@@ -8,6 +8,7 @@ from itertools import islice, pairwise
 import orjson
 import pytest
 
+from tests.benchmarks.overhead import budgets
 from tests.benchmarks.overhead.measure import Latency, Row, Throughput, bearable_rate, percentiles_us
 from tests.benchmarks.overhead.pacer import Pacer, due_ns
 from tests.benchmarks.overhead.prompts import Bodies
@@ -113,3 +114,25 @@ def test_errors_and_absent_targets_are_said() -> None:
 
 def test_an_absent_distribution_is_named() -> None:
     assert absent_requirements("no-such-distribution", "proxy") == ["no-such-distribution"]
+
+
+def test_what_budgets_cost_is_the_median_of_rounds_beside_each_other() -> None:
+    comparison = budgets.Comparison(
+        [Throughput(per_second, 1_000.0, 1.0, {}) for per_second in (1_000.0, 500.0, 100.0)],
+        [Throughput(per_second, 1_100.0, 1.0, {}) for per_second in (900.0, 400.0, 10.0)],
+    )
+    assert comparison.ratio == pytest.approx(0.8)
+    assert comparison.cpu_ratio == pytest.approx(1_000 / 1_100)
+    assert budgets.render(comparison).row_count == 2
+    assert budgets.Comparison(note="not ready").ratio is None
+    assert budgets.render(budgets.Comparison(note="not ready")).row_count == 1
+
+
+def test_ten_budgets_are_of_ten_kinds() -> None:
+    assert len(set(budgets.TEN_BUDGETS)) == 10
+    assert {budget[0] for budget in budgets.TEN_BUDGETS} == {"organization", "team", "project", "key", "user", "tag"}
+
+
+def test_bodies_name_their_end_user_where_there_is_one() -> None:
+    assert orjson.loads(next(Bodies("auto", stream=False, user="ann")))["user"] == "ann"
+    assert "user" not in orjson.loads(next(Bodies("auto", stream=False)))

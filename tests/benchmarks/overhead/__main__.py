@@ -1,4 +1,4 @@
-"""Measure what Parsimony costs beside bare pass-through proxies and LiteLLM, and print one table."""
+"""Measure what Parsimony costs beside bare pass-through proxies and LiteLLM, and what budgets add; print the tables."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from tests.benchmarks.overhead import budgets
 from tests.benchmarks.overhead.measure import CORES, Bench, Options, Row
 from tests.benchmarks.overhead.table import notes, render
 from tests.benchmarks.overhead.targets import Target, all_targets
@@ -23,13 +24,14 @@ QUICK_SECONDS = 1.2
 SLOW = {"litellm"}  # takes ten seconds to start
 REPORTS_A_TARGET = 7
 REPORTS_DIRECT = 4
+REPORTS_BUDGETS = 2
 BUSY_LOAD = 0.5
 WIDTH = 170
 
 
 def main() -> None:
     """Read the options, measure, print."""
-    options, chosen = read_options()
+    options, chosen, with_budgets = read_options()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console()
     if os.getloadavg()[0] > BUSY_LOAD:
@@ -39,24 +41,27 @@ def main() -> None:
     settings = Options(options.seconds, options.connections, options.rate, options.gap_ms, options.repeat_share)
     started = time.monotonic()
     try:
-        rows = measure(settings, chosen, console)
+        rows, comparison = measure(settings, chosen, with_budgets, console)
     except KeyboardInterrupt:
         raise SystemExit("interrupted; every process has been ended") from None
     if console.width < WIDTH:
         console = Console(width=WIDTH)
-    console.print(render(rows, settings.connections, settings.rate))
+    if rows:
+        console.print(render(rows, settings.connections, settings.rate))
     for line in notes(rows):
         console.print(f"[yellow]{line}[/yellow]", soft_wrap=True)
+    if comparison is not None:
+        console.print(budgets.render(comparison))
     console.print(f"{time.monotonic() - started:.0f} s; how to read this: tests/benchmarks/README.md")
     if options.json:
-        options.json.write_bytes(orjson.dumps(as_json(settings, rows), option=orjson.OPT_INDENT_2))
+        options.json.write_bytes(orjson.dumps(as_json(settings, rows, comparison), option=orjson.OPT_INDENT_2))
 
 
-def read_options() -> tuple[argparse.Namespace, Sequence[Target]]:
-    """The command line, and the targets it names."""
+def read_options() -> tuple[argparse.Namespace, Sequence[Target], bool]:
+    """The command line, the targets it names, and whether it wants to know what budgets cost."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.overhead", description=__doc__)
     parser.add_argument("--quick", action="store_true", help=f"loads of {QUICK_SECONDS} s, no LiteLLM: a smoke test")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="aiohttp, pyreqwest, parsimony, litellm")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="aiohttp, pyreqwest, parsimony, litellm, budgets")
     parser.add_argument("--seconds", type=float, help="the length of each load (default 6)")
     parser.add_argument("--connections", type=int, default=64, help="connections of the closed loops")
     parser.add_argument("--rate", type=float, default=200.0, help="requests a second of the fixed schedule")
@@ -69,30 +74,41 @@ def read_options() -> tuple[argparse.Namespace, Sequence[Target]]:
     options = parser.parse_args()
     options.seconds = options.seconds or (QUICK_SECONDS if options.quick else Options().seconds)
     targets = all_targets(options.litellm)
-    names = [target.key for target in targets]
+    names = [*(target.key for target in targets), budgets.KEY]
     unknown = sorted(set(options.only or ()) - set(names))
     if unknown:
         parser.error(f"--only: no such target: {', '.join(unknown)}; there are {', '.join(names)}")
     wanted = set(options.only or names) - (SLOW if options.quick and not options.only else set())
-    return options, [target for target in targets if target.key in wanted]
+    return options, [target for target in targets if target.key in wanted], budgets.KEY in wanted
 
 
-def measure(options: Options, targets: Sequence[Target], console: Console) -> list[Row]:
-    """Every row of the table, with progress shown."""
+def measure(
+    options: Options, targets: Sequence[Target], with_budgets: bool, console: Console
+) -> tuple[list[Row], budgets.Comparison | None]:
+    """Every row of the tables, with progress shown."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, refresh_per_second=2) as progress:
-        task = progress.add_task("starting the upstream", total=REPORTS_DIRECT + REPORTS_A_TARGET * len(targets))
-        bench = Bench(options, lambda what: progress.update(task, description=what, advance=1))
+        total = (REPORTS_DIRECT + REPORTS_A_TARGET * len(targets) if targets else 0) + REPORTS_BUDGETS * with_budgets
+        task = progress.add_task("starting the upstream", total=total)
+
+        def report(what: str) -> None:
+            progress.update(task, description=what, advance=1)
+
+        bench = Bench(options, report)
         with bench.upstream():
-            return [bench.measure_direct(), *(bench.measure(target) for target in targets)]
+            rows = [bench.measure_direct(), *(bench.measure(target) for target in targets)] if targets else []
+            return rows, budgets.compare(bench, options.seconds, report) if with_budgets else None
 
 
-def as_json(options: Options, rows: Sequence[Row]) -> dict[str, object]:
+def as_json(options: Options, rows: Sequence[Row], comparison: budgets.Comparison | None) -> dict[str, object]:
     """Everything measured, with what it was measured on."""
     return {
         "options": asdict(options),
         "machine": {"cores": len(CORES), "load": os.getloadavg(), "python": platform.python_version()},
         "rows": [asdict(row) for row in rows],
+        "budgets": None
+        if comparison is None
+        else asdict(comparison) | {"ratio": comparison.ratio, "cpu_ratio": comparison.cpu_ratio},
     }
 
 

@@ -43,6 +43,7 @@ class LoadSpec:
     api_key: str = "sk-benchmark"
     repeat_share: float = 0.0
     first_number: int = 0
+    user: str = ""
 
 
 @dataclass(slots=True)
@@ -188,7 +189,7 @@ class Load:
             f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {spec.api_key}\r\n"
             "Content-Type: application/json\r\nAccept: */*\r\nUser-Agent: parsimony-benchmark\r\nContent-Length: "
         ).encode()
-        self._bodies = Bodies(spec.model, spec.stream, spec.repeat_share, spec.first_number)
+        self._bodies = Bodies(spec.model, spec.stream, spec.repeat_share, spec.first_number, spec.user)
         self._idle: list[Connection] = []
         self._waiting: list[int] = []
         self._open = 0

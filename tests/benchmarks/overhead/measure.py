@@ -156,14 +156,31 @@ class Bench:
                 child.stop()
         return row
 
-    def _measure_running(self, row: Row, target: Target, launch: Launch, child: Child, folder: Path) -> None:
-        row.ready_s = child.wait_until_ready(launch.ready_url, launch.ready_timeout_s)
+    @contextmanager
+    def running(self, target: Target) -> Iterator[Endpoint]:
+        """The target, ready and on its core, for as long as the context lasts. Raises RuntimeError."""
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            launch = target.launch(Path(folder), f"http://127.0.0.1:{self._port}/v1")
+            child = Child(launch.command, launch.environment)
+            try:
+                child.wait_until_ready(launch.ready_url, launch.ready_timeout_s)
+                yield self._placed(target, launch, child, Path(folder))
+            finally:
+                child.stop()
+
+    def _placed(self, target: Target, launch: Launch, child: Child, folder: Path) -> Endpoint:
+        """Where a target that is ready is called; its worker has a core for itself from now on."""
         worker = target.worker_pid(child)
         endpoint = Endpoint(launch.url, target.model, target.credential(folder), worker)
         for process in child.family():
             place(process.pid, {PROXY_CORE} if process.pid == worker else OTHER_CORES)
+        return endpoint
+
+    def _measure_running(self, row: Row, target: Target, launch: Launch, child: Child, folder: Path) -> None:
+        row.ready_s = child.wait_until_ready(launch.ready_url, launch.ready_timeout_s)
+        endpoint = self._placed(target, launch, child, folder)
         self._throughputs(row, endpoint, target.time_share)
-        row.memory = memory_of(worker)
+        row.memory = memory_of(target.worker_pid(child))
         self._latencies(row, endpoint, target.time_share)
 
     def _throughputs(self, row: Row, endpoint: Endpoint, share: float) -> None:
@@ -172,12 +189,12 @@ class Bench:
         warm = self._load(endpoint, stream=False, seconds=min(WARM_UP_S, seconds))
         row.start_errors = warm.errors
         self._report(f"{row.name}: requests, closed loop")
-        row.whole = self._throughput(endpoint, stream=False, seconds=seconds)
+        row.whole = self.throughput(endpoint, stream=False, seconds=seconds)
         self._report(f"{row.name}: streams, closed loop")
-        row.streams = self._throughput(endpoint, stream=True, seconds=seconds)
+        row.streams = self.throughput(endpoint, stream=True, seconds=seconds)
         self._report(f"{row.name}: streams chunk by chunk, closed loop")
         with self._one_by_one():
-            row.streams_one_by_one = self._throughput(endpoint, stream=True, seconds=seconds)
+            row.streams_one_by_one = self.throughput(endpoint, stream=True, seconds=seconds)
 
     def _latencies(self, row: Row, endpoint: Endpoint, share: float) -> None:
         assert row.whole is not None and row.streams_one_by_one is not None
@@ -190,9 +207,10 @@ class Bench:
         with self._one_by_one():
             row.first_event = self._latency(endpoint, rate, seconds, stream=True)
 
-    def _throughput(self, endpoint: Endpoint, *, stream: bool, seconds: float) -> Throughput:
+    def throughput(self, endpoint: Endpoint, *, stream: bool, seconds: float, user: str = "") -> Throughput:
+        """A closed loop; `user` is the end user that its requests name."""
         before_s = cpu_seconds(endpoint.worker_pid)
-        result = self._load(endpoint, stream=stream, seconds=seconds)
+        result = self._load(endpoint, stream=stream, seconds=seconds, user=user)
         spent_s = cpu_seconds(endpoint.worker_pid) - before_s
         if endpoint.worker_pid is None or not result.answered:
             return Throughput(result.per_second, None, None, result.errors)
@@ -206,7 +224,9 @@ class Bench:
         direct_us, through_us = (each.first_event_ns if stream else each.latencies_ns for each in (direct, through))
         return Latency(rate, *percentiles_us(direct_us), *percentiles_us(through_us), through.errors)
 
-    def _load(self, endpoint: Endpoint, *, stream: bool, seconds: float, rate: float | None = None) -> LoadResult:
+    def _load(
+        self, endpoint: Endpoint, *, stream: bool, seconds: float, rate: float | None = None, user: str = ""
+    ) -> LoadResult:
         return run_load(
             LoadSpec(
                 url=endpoint.url,
@@ -219,6 +239,7 @@ class Bench:
                 api_key=endpoint.api_key,
                 repeat_share=self._options.repeat_share,
                 first_number=next(self._load_numbers) * NUMBERS_A_LOAD,
+                user=user,
             )
         )
 

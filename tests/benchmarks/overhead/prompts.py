@@ -47,12 +47,17 @@ REPEATED_BODIES: Final = 64
 
 
 class Bodies:
-    """Renders one request body after the other; `repeat_share` of them come from a small fixed set."""
+    """Renders one request body after the other; `repeat_share` of them come from a small fixed set.
 
-    def __init__(self, model: str, stream: bool, repeat_share: float = 0.0, first_number: int = 0) -> None:
+    They name an end user where there is a `user`.
+    """
+
+    def __init__(
+        self, model: str, stream: bool, repeat_share: float = 0.0, first_number: int = 0, user: str = ""
+    ) -> None:
         self._numbers = count(first_number)
         self._repeat_every = round(1 / repeat_share) if repeat_share > 0 else 0
-        self._heads = {language: _head(model, stream, language) for language in SYSTEM}
+        self._heads = {language: _head(model, stream, language, user) for language in SYSTEM}
 
     def __iter__(self) -> Bodies:
         return self
@@ -65,9 +70,11 @@ class Bodies:
         return self._heads[language] + prompt(number, language).encode() + b'"}]}'
 
 
-def _head(model: str, stream: bool, language: str) -> bytes:
+def _head(model: str, stream: bool, language: str, user: str) -> bytes:
     """Everything of a body before the text of the last message."""
     request: dict[str, object] = {"model": model, "temperature": 0.2, "max_tokens": 256}
+    if user:
+        request["user"] = user
     if stream:
         request["stream"] = True
         if language == "zh":  # Half of the streams ask for their usage, as half of the applications do.

@@ -248,6 +248,11 @@ def test_no_budget_is_overspent_and_hardly_any_of_it_is_stranded(
         assert len(server.ledger()) == len(seen)
 
 
+def assert_billed_as_booked(server: Server, provider: GreedyProvider) -> None:
+    """The ledger has what the provider billed, to the nano-dollar."""
+    assert sum(row["cost_nusd"] for row in server.ledger()) == provider.billed_nusd
+
+
 # ---- and whatever is killed, cut or emptied meanwhile ----------------------------------------------------------
 
 
@@ -294,6 +299,11 @@ def empty_redis(server: Server) -> None:
         client.flushall()
 
 
+def late_truths(server: Server) -> list[dict[str, Any]]:
+    """Records of requests that had been given up for lost, and ended."""
+    return [row for row in server.ledger() if row["abandoned_nusd"] > 0]
+
+
 def ride_out(server: Server, crowd: Crowd, misfortunes: Misfortunes, cases: Sequence[Case], upstream: Upstream) -> None:
     """The load, the blows, the recovery; then the books."""
     crowd.on_seen = misfortunes.on_seen
@@ -310,9 +320,10 @@ def ride_out(server: Server, crowd: Crowd, misfortunes: Misfortunes, cases: Sequ
     assert sorted(set(served) - set(rows)) == [], "answered, and in no ledger"
     whole = [one.request_id for one in seen if one.whole]
     assert {rows[request_id]["status"] for request_id in whole} <= {"ok", "abandoned"}
-    print(Counter((row["status"], row["usage_source"]) for row in rows.values()))
     standing = [(case, case.budget, used(server, case, upstream)) for case in cases if case.budget is not None]
-    print(table([(case.name, budget.limit, amount, 0) for case, budget, amount in standing]))
+    refused = Counter(one.asked.case for one in seen if one.status == 429)
+    print(table([(case.name, budget.limit, amount, refused[case.name]) for case, budget, amount in standing]))
+    print(Counter(row["status"] for row in rows.values()), "late truths:", len(late_truths(server)))
     assert [case.name for case, budget, amount in standing if amount > budget.limit] == []
     assert_books_agree(server)
 
@@ -336,6 +347,7 @@ def test_no_budget_is_overspent_while_processes_die_and_clients_leave(
             1050: lambda: kill_one_worker(server, dice),
         }
         ride_out(server, Crowd(server.url, requests, persistence=3_000), Misfortunes(blows), cases, upstream)
+        assert late_truths(server), "nothing was under way in the worker that was taken for dead"
 
 
 def test_no_budget_is_overspent_in_a_redis_that_forgets_everything(
@@ -349,8 +361,3 @@ def test_no_budget_is_overspent_in_a_redis_that_forgets_everything(
         reckless(requests, random.Random(SEED))
         blows = {400: lambda: empty_redis(server), 900: lambda: empty_redis(server)}
         ride_out(server, Crowd(server.url, requests, persistence=6_000), Misfortunes(blows), cases, upstream)
-
-
-def assert_billed_as_booked(server: Server, provider: GreedyProvider) -> None:
-    """The ledger has what the provider billed, to the nano-dollar."""
-    assert sum(row["cost_nusd"] for row in server.ledger()) == provider.billed_nusd

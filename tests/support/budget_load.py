@@ -260,9 +260,8 @@ def _kind(budget: Budget) -> tuple[str | None, ...]:
 
 def _assert_parts_agree(name: str, fields: dict[str, int], sums: Mapping[int, int]) -> None:
     """Of a rolling counter: those parts that have not left it."""
-    oldest = fields.pop("oldest", 0)
-    spent = fields.pop("spent", 0)
-    parts = {int(field[1:]): amount for field, amount in fields.items() if amount}
+    oldest, spent = fields.get("oldest", 0), fields.get("spent", 0)
+    parts = {int(field[1:]): amount for field, amount in fields.items() if field[1:].isdigit() and amount}
     assert spent == sum(parts.values()), f"the parts of {name} are not what it has spent"
     assert parts == {part: amount for part, amount in sums.items() if part >= oldest}, f"counter and ledger: {name}"
 

@@ -31,9 +31,12 @@ def shares_reached(state: BudgetState) -> tuple[Fraction, ...]:
     """The budget's `alert_shares` that its settled use has reached, highest first.
 
     What is reserved does not count: a reservation is the most that a request could cost, nearly all of it comes
-    back, and people should be told of what is gone. Rate limits tell nobody: they are reached and over in a minute.
+    back, and people should be told of what is gone. An exhausted budget counts as used up, since what is left of it
+    pays for no request. Rate limits tell nobody: they are reached and over in a minute.
     """
     budget, spent = state.budget, state.spent
+    if state.exhausted:
+        spent = max(spent, budget.limit)
     if spent <= 0 or budget.is_rate_limit:
         return ()
     reached = {share for share in budget.alert_shares if spent * share.denominator >= budget.limit * share.numerator}
@@ -63,7 +66,9 @@ def alert_text(alert: Alert) -> str:
     )
     if alert.also_passed:
         text += f", passing the alert{_plural(alert.also_passed)} at {_percentages(alert.also_passed)} as well"
-    if alert.runs_out_at is not None and alert.runs_out_at > alert.at:
+    if state.exhausted and state.spent < budget.limit:
+        text += "; what is left pays for no request"
+    elif alert.runs_out_at is not None and alert.runs_out_at > alert.at:
         text += f"; at this rate it runs out on {alert.runs_out_at:%Y-%m-%d}"
     return text
 

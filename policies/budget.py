@@ -147,7 +147,8 @@ def _without_colons(text: str) -> str:
 class BudgetState:
     """A budget in its current window: `spent` is settled, `reserved` is held for requests under way.
 
-    Amounts in the budget's unit. `end_user` is whose counter it is, for a budget of every user.
+    Amounts in the budget's unit. `end_user` is whose counter it is, for a budget of every user. `exhausted`: it has
+    refused a request in this window when less than a twentieth of it was left.
     """
 
     budget: Budget
@@ -155,6 +156,7 @@ class BudgetState:
     spent: int
     reserved: int
     end_user: str = ""
+    exhausted: bool = False
 
     @property
     def available(self) -> int:

@@ -177,6 +177,11 @@ for o = 1, options do
 end
 
 if #chosen == 0 then
+  local left = limit[blamed] - spent[blamed] - reserved[blamed]
+  if why == 'limit' and (unit[blamed] == 'u' or unit[blamed] == 't') and left * 20 < limit[blamed] and not fresh[blamed] then
+    -- As good as used up: people are told of it, though its last cents will never be spent.
+    redis.call('HSET', KEYS[3 + blamed], 'exhausted', ARGV[4])
+  end
   return {'refused', blamed, why, whole(spent[blamed]), whole(reserved[blamed]), whole(needed),
     why == 'limit' and last_to_go(blamed, needed) or ''}
 end

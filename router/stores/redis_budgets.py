@@ -130,7 +130,12 @@ class RedisBudgets:
             counters = pipeline.execute()
         return [
             BudgetState(
-                budget, period.label, _spent(counter, budget, now), int(counter.get(b"reserved", 0)), user or ""
+                budget=budget,
+                window_label=period.label,
+                spent=_spent(counter, budget, now),
+                reserved=int(counter.get(b"reserved", 0)),
+                end_user=user or "",
+                exhausted=int(counter.get(b"exhausted", 0)) > period.start.timestamp() * 1000,
             )
             for (budget, user), period, counter in zip(wanted, periods, counters, strict=True)
         ]

@@ -80,6 +80,7 @@ class Bench(Protocol):
     def amounts(self, counter: BudgetCounter) -> tuple[int, int]:
         """Spent and reserved."""
 
+    def exhausted_at_ms(self, counter: BudgetCounter) -> int: ...
     def stream(self) -> list[Any]: ...
     def pending(self) -> int: ...
     def lose_marker(self) -> None: ...
@@ -97,6 +98,9 @@ class MemoryBench:
     def amounts(self, counter: BudgetCounter) -> tuple[int, int]:
         known = self.store.counters.get(counter.key)
         return (known.spent, known.reserved) if known else (0, 0)
+
+    def exhausted_at_ms(self, counter: BudgetCounter) -> int:
+        return self.store.counters[counter.key].exhausted_at_ms
 
     def stream(self) -> list[Any]:
         return self.store.records()
@@ -128,6 +132,9 @@ class RedisBench:
     def amounts(self, counter: BudgetCounter) -> tuple[int, int]:
         spent, reserved = self.client.hmget(counter.key, "spent", "reserved")
         return int(spent or 0), int(reserved or 0)
+
+    def exhausted_at_ms(self, counter: BudgetCounter) -> int:
+        return int(self.client.hget(counter.key, "exhausted") or 0)
 
     def stream(self) -> list[Any]:
         entries = cast(list[Any], self.client.xrange(redis_keys.SPEND_STREAM))
@@ -288,6 +295,15 @@ async def test_a_refusal_names_the_budget_and_holds_nothing(bench: Bench) -> Non
 async def test_the_budget_named_is_the_one_that_refuses_the_cheapest_option(bench: Bench) -> None:
     await spend(bench, 500, (KEY,))
     assert await admit(bench, "r1", option(2_000), option(0), counters=(TEAM, KEY)) == Refused(1, "limit", 500, 0, 0)
+
+
+async def test_a_refusal_by_what_is_nearly_used_up_is_remembered(bench: Bench) -> None:
+    await admitted(bench, "r0", option(950), counters=(TEAM,))
+    assert isinstance(await admit(bench, "r1", option(51), counters=(TEAM,)), Refused)
+    assert bench.exhausted_at_ms(TEAM) == 0, "a twentieth is left"
+    await admitted(bench, "r2", option(1), counters=(TEAM,))
+    assert isinstance(await admit(bench, "r3", option(50), counters=(TEAM,)), Refused)
+    assert bench.exhausted_at_ms(TEAM) > 0
 
 
 async def test_a_refused_request_is_booked_without_a_reservation(bench: Bench) -> None:

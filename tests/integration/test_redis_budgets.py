@@ -64,6 +64,16 @@ def used_in(of: RedisBudgets, budget: Budget, now: datetime = NOW) -> tuple[int,
 # reading and seeding
 
 
+@pytest.mark.parametrize(("minutes_ago", "exhausted"), [(1, True), (59, True), (61, False)])
+def test_a_refusal_is_told_of_as_long_as_its_window_lasts(
+    client: redis.Redis, minutes_ago: int, exhausted: bool
+) -> None:
+    refused_at = NOW - timedelta(minutes=minutes_ago)
+    client.hset(counter(ROLLING).key, mapping={"spent": 1, "exhausted": int(refused_at.timestamp() * 1000)})
+    (state,) = RedisBudgets(client).states([ROLLING], NOW)
+    assert state.exhausted is exhausted
+
+
 @pytest.mark.parametrize("window", ["hour", "day", "week", "month", "quarter", "year", "lifetime"])
 def test_a_seeded_counter_is_read_in_its_window_and_in_no_other(client: redis.Redis, window: str) -> None:
     seeded, budgets = budget(window=window), RedisBudgets(client)

@@ -36,6 +36,7 @@ class CounterAmounts:
     reserved: int = 0
     parts: Counter[int] = field(default_factory=Counter)
     oldest: int = 0
+    exhausted_at_ms: int = 0
 
     def roll(self, oldest: int) -> None:
         for part in [part for part in self.parts if part < oldest]:
@@ -302,6 +303,9 @@ class MemoryAdmissionStore:
     def _refused(self, bid: Bid, index: int, why: Literal["limit", "tier"], needed: int) -> Refused:
         counter = bid.counters.all[index]
         known = self._known(counter)
+        left = counter.limit - known.spent - known.reserved
+        if why == "limit" and counter.unit in ("usd", "tokens") and left * 20 < counter.limit:
+            known.exhausted_at_ms = bid.now_ms
         least = max(needed, 1)  # what is free of charge waits until the counter is no longer spent
         last = None
         if why == "limit" and counter.bucket_ms and counter.limit >= least:

@@ -72,6 +72,12 @@ def test_reached_are_exactly_the_shares_that_the_use_is_at_or_above(
     assert set(found) == {share for share in shares if spent and Fraction(spent) >= limit * share}
 
 
+def test_a_budget_that_pays_for_no_request_any_more_counts_as_used_up() -> None:
+    exhausted = replace(state(499 * NUSD_PER_USD), exhausted=True)
+    assert shares_reached(exhausted) == (ALL, MOST)
+    assert text(exhausted).endswith("(499.00 USD); what is left pays for no request")
+
+
 def test_a_budget_of_nothing_tells_of_its_first_use() -> None:
     assert shares_reached(state(0, limit=0)) == ()
     assert shares_reached(state(1, limit=0)) == (ALL, MOST)

@@ -121,8 +121,11 @@ def named_by(principal: Principal, request: ChatRequest, tags: bytes) -> tuple[s
     user = request.body.get("user")
     if user is None:
         user = ""
-    if not isinstance(user, str) or len(user) > MAX_USER_CHARACTERS:
-        raise InvalidRequest(f"'user' must be a string of at most {MAX_USER_CHARACTERS} characters.", param="user")
+    # PostgreSQL takes no NUL: the record, and what it cost, would be in no ledger.
+    if not isinstance(user, str) or len(user) > MAX_USER_CHARACTERS or not user.isprintable():
+        raise InvalidRequest(
+            f"'user' must be a string of at most {MAX_USER_CHARACTERS} printable characters.", param="user"
+        )
     if not tags:
         return user, principal.tags
     own = [tag.strip() for tag in tags.decode("latin-1").split(",")]

@@ -116,7 +116,9 @@ def test_a_user_of_a_trusted_key_who_names_nobody_still_falls_under_the_team(
         assert refused(ask(http))
         assert refused(ask(http, user=""))
         assert refused(ask(http, user="somebody new"))
-        assert ask(http, user=["vip"]).status_code == 400
+        for no_user in (["vip"], {}, 7, True, "v" * 257, "vip\u0000", "vip\n"):
+            response = ask(http, user=no_user)
+            assert (response.status_code, response.json()["error"]["param"]) == (400, "user")
     assert upstream.received == []
 
 

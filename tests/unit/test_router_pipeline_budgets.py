@@ -141,7 +141,7 @@ def test_tags_that_cannot_be_are_refused(tags: bytes) -> None:
         named(principal(trusted=True), tags)
 
 
-@pytest.mark.parametrize("user", [1, ["anna"], {"id": 1}, "x" * 257])
+@pytest.mark.parametrize("user", [1, ["anna"], {"id": 1}, "x" * 257, "anna\0", "an\nna"])
 def test_a_user_that_cannot_be_is_refused(user: Any) -> None:
     with pytest.raises(InvalidRequest, match="'user' must be a string"):
         named(principal(trusted=True), user=user)

@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import redis
@@ -27,6 +28,7 @@ from router.clock import SYSTEM_CLOCK, Clock
 from router.config import Config, load_config
 from router.errors import ParsimonyError, StoreUnavailable
 from router.processes import exit_status
+from router.reports.budgets import forecast
 from router.services import AdminServices
 from router.stores import redis_keys
 from router.stores.administration import user_states
@@ -56,7 +58,8 @@ class Housekeeper:
         self._redis = redis_client(config)
         self._data_dir = config.data_dir
         self._janitor = Janitor(self._redis)
-        self._alerter = Alerter(admin.directory, Courier(webhooks_of(config.alerts, os.environ)), clock=clock)
+        courier = Courier(webhooks_of(config.alerts, os.environ))
+        self._alerter = Alerter(admin.directory, courier, forecast=partial(forecast, admin.ledger), clock=clock)
         self._users_at_s = 0.0
         self._lost_at_s: float | None = None
         self._reconcile_at_s = clock.monotonic() + _RECONCILE_SECONDS

@@ -50,7 +50,7 @@ class WindowUse:
 
 def standings(ledger: Ledger, states: Sequence[BudgetState], now: datetime) -> tuple[Standing, ...]:
     """Each state with its forecast, for which the ledger is asked how fast each budget was used of late."""
-    return tuple(Standing(state, window_end(state.budget, now), _forecast(ledger, state, now)) for state in states)
+    return tuple(Standing(state, window_end(state.budget, now), forecast(ledger, state, now)) for state in states)
 
 
 def window_end(budget: Budget, now: datetime) -> datetime | None:
@@ -74,7 +74,8 @@ def history(ledger: Ledger, budget: Budget, now: datetime, count: int) -> tuple[
     return tuple(found)
 
 
-def _forecast(ledger: Ledger, state: BudgetState, now: datetime) -> datetime | None:
+def forecast(ledger: Ledger, state: BudgetState, now: datetime) -> datetime | None:
+    """When the budget will be used up at the rate of late, by the ledger; None where it will last."""
     span = recent_span(state.budget)
     if span is None:
         return None

@@ -281,12 +281,25 @@ class Janitor:
         pending_key = redis_keys.pending(worker_id)
         entries = cast(dict[bytes, bytes], self._redis.hgetall(pending_key))
         for request_id, entry in entries.items():
-            guess = abandoned(request_id.decode(), entry)
+            try:
+                guess = abandoned(request_id.decode(), entry)
+            except (ValueError, TypeError, KeyError, IndexError) as error:
+                self._set_aside(worker_id, request_id, entry, error)
+                continue
             count, *arguments = cast(list[Any], settle_arguments(guess, pending_key, ABANDONED_SECONDS))
             self._settle(keys=arguments[:count], args=arguments[count:])
         if entries:
             logger.warning("worker %s died; booked %d requests at their reservation", worker_id, len(entries))
         return len(entries)
+
+    def _set_aside(self, worker_id: str, request_id: bytes, entry: bytes, error: Exception) -> None:
+        """What cannot be read must not keep the rest from being booked."""
+        aside = redis_keys.unreadable(worker_id)
+        logger.error("request %s of dead worker %s goes to %s: %s", request_id.decode(), worker_id, aside, error)
+        with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.hset(aside, request_id, entry)
+            pipeline.hdel(redis_keys.pending(worker_id), request_id)
+            pipeline.execute()
 
 
 def abandoned(request_id: str, entry: bytes) -> Settlement:

@@ -27,6 +27,11 @@ def pending(worker_id: str) -> str:
     return f"{PREFIX}pending:{worker_id}"
 
 
+def unreadable(worker_id: str) -> str:
+    """Hash of what `worker_id` left pending and nobody can read: another version's, for people to look at."""
+    return f"{PREFIX}unreadable:{worker_id}"
+
+
 def lease(worker_id: str) -> str:
     """Expires unless `worker_id` renews it: its absence means that the worker died."""
     return f"{PREFIX}lease:{worker_id}"

@@ -360,3 +360,18 @@ def test_what_the_janitor_booked_is_known_until_the_truth_comes(client: redis.Re
         client.eval(SETTLE, *settle_arguments(one, redis_keys.pending("w1")))  # type: ignore[arg-type]
     assert used_in(RedisBudgets(client), budget()) == (30, 0)
     assert not client.exists(redis_keys.abandoned("late"))
+
+
+@pytest.mark.parametrize(
+    "entry", [b"100\n{parsimony}:budget:b:2030-11\n{}", b"", b"1\n9\n1 1\n[]\n{}", b"1\n1\n1 1\n[]\nnonsense"]
+)
+def test_what_the_janitor_cannot_read_is_kept_and_keeps_nothing_from_being_booked(
+    client: redis.Redis, entry: bytes
+) -> None:
+    client.set(redis_keys.COUNTERS_WHOLE, "1")
+    leave_behind(client, "readable", 1, {budget(): 100})
+    client.hset(redis_keys.pending("w1"), "strange", entry)  # type: ignore[arg-type]
+    Janitor(client).sweep()
+    assert used_in(RedisBudgets(client), budget()) == (100, 0)
+    assert client.hgetall(redis_keys.unreadable("w1")) == {b"strange": entry}
+    assert not client.exists(redis_keys.pending("w1"))

@@ -75,11 +75,14 @@ end
 local booked -- what the counters have of it already; nil where they must not move
 if admitted and counters > 0 then
   local epoch = redis.call('GET', KEYS[4])
-  if moves and not epoch then
-    redis.call('DEL', KEYS[5]) -- the ledger may have been summed up without this
-  end
+  local guess = not held and redis.call('GET', KEYS[6])
   -- Once it is booked in an epoch that is not its own, only this tells a repeat.
   local is_new = moves and epoch ~= ARGV[4] and redis.call('SET', KEYS[7], '1', 'NX', 'EX', BOOKED_SECONDS)
+  if moves and not epoch and (held or guess or is_new) then
+    -- The ledger may have been summed up without this. A repeat is in it: workers send those until the counters are
+    -- whole, which they would never be.
+    redis.call('DEL', KEYS[5])
+  end
   if held then
     booked = {}
     for amount in string.gmatch(string.match(held, '^[^\n]*'), '%d+') do
@@ -88,17 +91,14 @@ if admitted and counters > 0 then
         give_back(#booked, amount)
       end
     end
-  else
-    local guess = redis.call('GET', KEYS[6])
-    if guess then
-      redis.call('DEL', KEYS[6])
-      booked = {}
-      for amount in string.gmatch(guess, '%d+') do
-        booked[#booked + 1] = amount
-      end
-    elseif epoch and is_new then
-      booked = {}
+  elseif guess then
+    redis.call('DEL', KEYS[6])
+    booked = {}
+    for amount in string.gmatch(guess, '%d+') do
+      booked[#booked + 1] = amount
     end
+  elseif epoch and is_new then
+    booked = {}
   end
 end
 if booked then

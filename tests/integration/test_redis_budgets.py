@@ -211,6 +211,30 @@ def test_what_befalls_the_counters_meanwhile_is_noticed(client: redis.Redis, bef
         assert used_in(budgets, month) == (700, 0)
 
 
+def test_settlements_that_are_sent_again_do_not_hold_up_the_counting(client: redis.Redis) -> None:
+    month, budgets = budget(), RedisBudgets(client)
+    settled_late(client, 30, month)
+    client.delete(redis_keys.SPEND_STREAM)  # the ledger has it
+
+    def used(asked: Budget, period: Period) -> Used:
+        settled_late(client, 30, month)  # as with each renewal of a lease until the counters are whole
+        return {("", 0): 280}
+
+    assert budgets.rebuild([month], used, NOW)
+    assert used_in(budgets, month) == (280, 0)
+
+
+def test_the_truth_about_a_guess_is_counted_again(client: redis.Redis) -> None:
+    month, budgets = budget(), RedisBudgets(client)
+    client.set(redis_keys.abandoned("late"), "100")
+
+    def used(asked: Budget, period: Period) -> Used:
+        settled_late(client, 30, month)
+        return {("", 0): 350}
+
+    assert not budgets.rebuild([month], used, NOW)
+
+
 def test_a_ledger_that_fails_leaves_the_way_free(client: redis.Redis) -> None:
     def fails(asked: Budget, period: Period) -> Used:
         raise ConnectionError("the ledger is away")

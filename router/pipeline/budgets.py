@@ -218,10 +218,14 @@ def _applies(budget: Budget, principal: Principal, end_user: str, tags: tuple[st
 
 
 def _is_own(other: Budget, template: Budget, end_user: str) -> bool:
-    """Whether `other` is this user's own budget of the kind that `template` grants to everybody."""
+    """Whether `other` is this user's own budget of the kind that `template` grants to everybody.
+
+    A user may be called `*`: everybody's is nobody's own.
+    """
     kind = (template.unit, template.window, template.model, template.tier)
     return (
         other.subject_kind == "user"
+        and not other.is_of_every_user
         and other.subject_id == template.subject_id.removesuffix(EVERY_USER) + end_user
         and (other.unit, other.window, other.model, other.tier) == kind
     )

@@ -111,6 +111,12 @@ def test_each_end_user_has_a_counter_whose_name_tells_nobody_who_it_is() -> None
     assert not any("anna" in key for key in keys)
 
 
+def test_a_user_who_calls_herself_everybody_is_one_user() -> None:
+    who = principal(EVERYBODY, ANNA, trusted=True)
+    assert ids(applied(who, "*")) == [EVERYBODY.id]
+    assert applied(who, "*").counters.keys != applied(who, "ben").counters.keys
+
+
 def test_requests_of_nobody_in_particular_fall_under_no_users_budget() -> None:
     assert ids(applied(principal(EVERYBODY, ANNA, UTC_BUDGET, trusted=True), "")) == [UTC_BUDGET.id]
 

@@ -23,6 +23,7 @@ from router.stores.administration import (
     audit_of_budget,
     audit_of_team,
     budget_of,
+    remove_budget,
     remove_monthly,
     set_budget,
     states_of,
@@ -175,11 +176,11 @@ def add_managing(router: APIRouter, services: AdminSource) -> None:
         return budget_as_json(changed)
 
     @router.delete("/budgets/{budget_id:path}", **documented("Remove a budget", examples.NEW_BUDGET))
-    def remove_budget(budget_id: str, caller: CallerOf) -> dict[str, Any]:
+    def delete_budget(budget_id: str, caller: CallerOf) -> dict[str, Any]:
         """Answers with what it was."""
         budget = budget_of(services, budget_id, caller.only_team)
         caller.check_subject(services, budget.subject_kind, budget.subject_id)
-        return budget_as_json(services.acting_as(caller.actor).directory.remove_budget(budget_id))
+        return budget_as_json(remove_budget(services.acting_as(caller.actor), budget_id))
 
 
 def limit_monthly(

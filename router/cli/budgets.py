@@ -22,7 +22,16 @@ from router.reports.budgets import (
     standings,
     window_use_as_json,
 )
-from router.stores.administration import Terms, audit_of_budget, budget_of, set_budget, states_of, team_of, user_states
+from router.stores.administration import (
+    Terms,
+    audit_of_budget,
+    budget_of,
+    remove_budget,
+    set_budget,
+    states_of,
+    team_of,
+    user_states,
+)
 from router.stores.entries import audit_entry_as_json, budget_as_json
 
 app = typer.Typer(help="What may be used, where that stands, and what it did before.", no_args_is_help=True)
@@ -159,7 +168,7 @@ def set_(
 def remove(budget_id: IdArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Take a budget away."""
     with administration(config) as services:
-        budget = services.directory.remove_budget(budget_id)
+        budget = remove_budget(services, budget_id)
     if as_json:
         print_json(budget_as_json(budget))
     else:

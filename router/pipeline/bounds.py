@@ -155,7 +155,9 @@ def _text_tokens(
     counters: Mapping[str | None, TokenCounter] | None,
 ) -> int:
     """The most that all but the images may come to, with one tokenizer."""
-    added = SYSTEM_PROMPT_TOKENS + (TOOLS_PROMPT_TOKENS if request.prompt.tool_count else 0)
+    added = SYSTEM_PROMPT_TOKENS + (
+        TOOLS_PROMPT_TOKENS if request.prompt.tool_count or request.body.get("functions") else 0
+    )
     if tokenizer is None:
         return _normalized_bytes(prompt.wire) + added
     counter = counters.get(tokenizer) if counters else None

@@ -75,8 +75,8 @@ class Responder:
         try:
             await reply.start(200, headers.of_call(accepted, call, outcome.reason, outcome.charge))
             await reply.send(body, last=True)
-        except asyncio.CancelledError as cancelled:  # it went away; the answer was made all the same
-            return Served(outcome, cancelled, body, storable=_repeatable(answer))
+        except (asyncio.CancelledError, Exception) as error:  # it went away; the answer was made all the same
+            return Served(outcome, error, body, storable=_repeatable(answer))
         return Served(outcome, None, body, storable=_repeatable(answer))
 
     async def _stream(self, accepted: Accepted, call: Call, reply: Reply, first_token_s: float) -> Served:
@@ -96,8 +96,7 @@ class Responder:
         except Exception as error:  # a fault of ours: what has come until now is charged all the same
             logger.exception("request %s failed", accepted.request_id)
             fault = error
-        finally:
-            await call.answer.close()
+        cancelled = await _closed(call) or cancelled
         answer = relay.facts()
         # Clients hang up once they have read [DONE]: whoever has that has the whole answer.
         status: Status = "cancelled" if (cancelled or reply.gone) and not relay.done else "ok"
@@ -214,6 +213,17 @@ class _Kept:
 
     def body(self) -> bytes:
         return b"".join(self._parts)
+
+
+async def _closed(call: Call) -> asyncio.CancelledError | None:
+    """Ends the call. However that goes, what has come is charged."""
+    try:
+        await call.answer.close()
+    except asyncio.CancelledError as cancelled:
+        return cancelled
+    except Exception:  # the provider's library failed at the last; its answer stands
+        logger.exception("the call to %s could not be closed", call.choice.deployment.name)
+    return None
 
 
 async def _told(reply: Reply, failure: UpstreamError) -> bool:

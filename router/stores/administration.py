@@ -7,12 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from functools import partial
 from typing import Protocol, Self, TypedDict
 
 import redis
 
 from classifiers.base import Tier
-from policies.budget import Action, Budget, BudgetState, SubjectKind, Unit, WhenUnavailable, budget_id
+from policies.budget import Action, Budget, BudgetState, Source, SubjectKind, Unit, WhenUnavailable, budget_id
 from policies.periods import Period
 from router.config import BudgetsConfig
 from router.errors import ConfigError, StoreUnavailable
@@ -94,15 +95,25 @@ def set_budget(
 
 def put_budget(stores: AdminStores, budget: Budget) -> Budget:
     """As Directory.put_budget, counting what was used in the current window already."""
+    return stores.directory.put_budget(budget, partial(_seed, stores))
 
-    def seed(found: Budget) -> None:
-        try:
-            stores.seed(found)
-        except redis.RedisError as error:
-            # Before the first start of an embedded Redis there are no counters yet, nor anything spent.
-            logger.warning("the counters are out of reach, so this budget counts from its first request: %s", error)
 
-    return stores.directory.put_budget(budget, seed)
+def remove_budget(stores: AdminStores, budget_id: str, source: Source = "admin") -> Budget:
+    """As Directory.remove_budget. An end user then falls under the budget of every user with all they have used."""
+    removed = stores.directory.remove_budget(budget_id, source)
+    if removed.subject_kind == "user":
+        for other in stores.directory.list_budgets(removed.subject_id.partition("/")[0]):
+            if other.is_of_every_user and _identity(other)[2:] == _identity(removed)[2:]:
+                _seed(stores, other)
+    return removed
+
+
+def _seed(stores: AdminStores, budget: Budget) -> None:
+    try:
+        stores.seed(budget)
+    except redis.RedisError as error:
+        # Before the first start of an embedded Redis there are no counters yet, nor anything spent.
+        logger.warning("the counters are out of reach, so this budget counts from its first request: %s", error)
 
 
 def remove_monthly(stores: AdminStores, subject_kind: SubjectKind, subject_id: str) -> None:
@@ -110,7 +121,7 @@ def remove_monthly(stores: AdminStores, subject_kind: SubjectKind, subject_id: s
     wanted = (subject_kind, subject_id, "usd", "month", None, None)
     for budget in stores.directory.list_budgets():
         if _identity(budget) == wanted:
-            stores.directory.remove_budget(budget.id)
+            remove_budget(stores, budget.id)
             return
     if subject_kind == "team":
         team_of(stores, subject_id)
@@ -139,7 +150,7 @@ def sync_declared(stores: ActingStores, config: BudgetsConfig) -> None:
             ) from error
     for budget in acting.directory.list_budgets():
         if budget.source == "config" and budget.id not in kept:
-            acting.directory.remove_budget(budget.id, source="config")
+            remove_budget(acting, budget.id, "config")
 
 
 def _identity(budget: Budget) -> tuple[str | None, ...]:

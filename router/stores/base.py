@@ -144,6 +144,8 @@ class Ledger(Protocol):
     ) -> dict[tuple[str, int], int]:
         """What counts against `budget` of the requests that started in [from_ms, to_ms), in its unit.
 
+        A budget of every user leaves out those who have one of their own of its kind.
+
         Keyed by (end user, bucket): the user where it is a budget of every user, else ""; the number of the
         part of `bucket_ms` since 1970 where that is given, else 0. Tokens and requests that the cache answered
         do not count, nor do refused requests. What a replaced key used counts for the key that stands in for it.

@@ -10,11 +10,11 @@ import orjson
 from sqlalchemy import Column, Connection, Engine, and_, exc, func, literal, or_, select, true
 from sqlalchemy.sql.elements import ColumnElement
 
-from policies.budget import EVERY_USER, Budget
+from policies.budget import Budget
 from policies.spend import FIELD_NAMES, SpendRecord
 from router.stores.base import LedgerRefused, SpendGroup
 from router.stores.sql_engine import reading, writing
-from router.stores.sql_schema import KEYS, LEDGER
+from router.stores.sql_schema import BUDGETS, KEYS, LEDGER
 
 _PLAIN_FIELDS = FIELD_NAMES[:-1]  # all but `detail`, which is stored as JSON
 _plain_values = attrgetter(*_PLAIN_FIELDS)
@@ -85,7 +85,7 @@ class SqlLedger:
         if budget.unit == "parallel":
             return {}  # only what is under way counts, and that is in no ledger yet
         amount, counted = _COUNTED[budget.unit]
-        who = LEDGER.c.end_user if _is_of_every_user(budget) else literal("")
+        who = LEDGER.c.end_user if budget.is_of_every_user else literal("")
         bucket = literal(0) if bucket_ms is None else LEDGER.c.started_at_ms // bucket_ms
         query = (
             select(who.label("who"), bucket.label("bucket"), amount)
@@ -104,10 +104,6 @@ _COUNTED: dict[str, tuple[ColumnElement[int], ColumnElement[bool]]] = {
 """By a budget's unit: what is summed, and over which requests."""
 
 
-def _is_of_every_user(budget: Budget) -> bool:
-    return budget.subject_kind == "user" and budget.subject_id.partition("/")[2] == EVERY_USER
-
-
 def _of_subject(budget: Budget) -> ColumnElement[bool]:
     kind, subject = budget.subject_kind, budget.subject_id
     if kind == "team":
@@ -119,12 +115,25 @@ def _of_subject(budget: Budget) -> ColumnElement[bool]:
         return or_(LEDGER.c.key_id == subject, LEDGER.c.key_id.in_(replaced))
     if kind == "user":
         team, _, user = subject.partition("/")
-        named = LEDGER.c.end_user != "" if user == EVERY_USER else LEDGER.c.end_user == user
+        named = _has_none_of_their_own(budget, team) if budget.is_of_every_user else LEDGER.c.end_user == user
         return and_(LEDGER.c.team_id == team, named)
     if kind == "tag":
         # LIKE would ignore case on SQLite, and take `_` for any character.
         return func.replace(LEDGER.c.tags, f",{subject},", "") != LEDGER.c.tags
     return true()  # the organisation's: everything
+
+
+def _has_none_of_their_own(budget: Budget, team_id: str) -> ColumnElement[bool]:
+    """Whether a record's end user is one whom this budget of every user limits."""
+    their_own = select(BUDGETS.c.id).where(
+        BUDGETS.c.subject_kind == "user",
+        BUDGETS.c.subject_id == literal(f"{team_id}/") + LEDGER.c.end_user,
+        BUDGETS.c.unit == budget.unit,
+        BUDGETS.c.window == budget.window,
+        BUDGETS.c.model == (budget.model or ""),
+        BUDGETS.c.tier == (budget.tier or ""),
+    )
+    return and_(LEDGER.c.end_user != "", ~their_own.exists())
 
 
 def _of_deployments(budget: Budget) -> Iterator[ColumnElement[bool]]:
@@ -175,8 +184,10 @@ def _row(record: SpendRecord) -> tuple[Any, ...]:
             raise LedgerRefused(
                 f"record {record.request_id!r}: {name} is {type(value).__name__}, not {_shown(allowed)}"
             )
+    # PostgreSQL keeps no NUL, and a provider may name its model with one.
+    plain = [value.replace("\0", "\ufffd") if type(value) is str and "\0" in value else value for value in values[:-1]]
     try:
-        return (*values[:-1], orjson.dumps(record.detail).decode())
+        return (*plain, orjson.dumps(record.detail).decode())
     except orjson.JSONEncodeError as error:
         raise LedgerRefused(f"record {record.request_id!r}: detail cannot be JSON: {error}") from error
 

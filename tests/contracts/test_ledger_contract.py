@@ -234,6 +234,26 @@ def test_end_users_of_one_team(ledger: Ledger) -> None:
     assert usage(ledger, "user", "sales/*") == {("ann", 0): 16}
 
 
+def test_a_budget_of_every_user_leaves_out_who_has_one_of_their_own_of_its_kind(ledger: Ledger, engine: Engine) -> None:
+    directory = SqlDirectory(engine)
+    directory.create_team("support")
+    own = {"id": "", "subject_kind": "user", "limit": 1}
+    for subject, window in (("support/ann", "month"), ("support/ben", "day")):
+        directory.put_budget(Budget(**own, subject_id=subject, window=window))  # type: ignore[arg-type]
+    ledger.append([spend_record(user, cost_nusd=1, end_user=user) for user in ("ann", "ben", "eve")])
+    assert usage(ledger, "user", "support/*") == {("ben", 0): 1, ("eve", 0): 1}
+    assert usage(ledger, "user", "support/*", window="day") == {("ann", 0): 1, ("eve", 0): 1}
+    assert usage(ledger, "user", "support/*", model="gpt-4") == {}
+    assert usage(ledger, "user", "support/ann") == 1
+
+
+def test_a_record_with_a_nul_in_it_is_kept(ledger: Ledger) -> None:
+    assert ledger.append([spend_record("r", response_model="a\0b", detail={"signal": "c\0d"})]) == 1
+    kept = ledger.get("r")
+    assert kept is not None
+    assert (kept.response_model, kept.detail) == ("a\ufffdb", {"signal": "c\0d"})
+
+
 @pytest.mark.parametrize(
     ("tag", "found"), [("batch", 1), ("a_b", 2), ("night", 4), ("BATCH", 8), ("a%", 16), ("atch", {}), ("axb", {})]
 )

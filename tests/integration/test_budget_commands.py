@@ -15,6 +15,7 @@ from policies.budget import Budget
 from router.cli.app import app
 from router.clock import SYSTEM_CLOCK
 from router.services import AdminServices
+from router.stores.administration import user_states
 from tests.support.admin_api import open_stores
 from tests.support.administration import write_config
 from tests.support.redis_server import redis_server
@@ -170,6 +171,20 @@ def test_a_budget_is_removed(run: Command, services: AdminServices) -> None:
     assert "team:support:month is removed; it was 5.00 USD" in done(run("budgets", "remove", "team:support:month"))
     assert services.directory.list_budgets() == ()
     assert "There are no budgets" in done(run("budgets", "list"))
+
+
+def test_a_user_without_a_budget_of_their_own_any_more_falls_under_everybodys_with_all_they_used(
+    run: Command, services: AdminServices
+) -> None:
+    done(run("budgets", "set", "user", "support/*", "1"))
+    done(run("budgets", "set", "user", "support/ann", "5"))
+    spent(services, "a", cost_nusd=3 * USD, end_user="ann")
+    everybodys = services.directory.list_budgets()[0]
+    now = SYSTEM_CLOCK.now()
+    assert user_states(services, everybodys, now) == ()
+    done(run("budgets", "remove", "user:support/ann:month"))
+    (state,) = user_states(services, everybodys, now)
+    assert (state.end_user, state.spent) == ("ann", 3 * USD)
 
 
 def test_projects_and_the_keys_of_one(run: Command, services: AdminServices) -> None:

@@ -232,7 +232,7 @@ def assert_books_agree(server: Server) -> None:
     for budget in budgets:
         bucket_ms = budget.parsed_window.bucket_ms
         sums = stores.ledger.usage(budget, 0, EVER_MS, bucket_ms or None)
-        users = {user for user, _ in sums} - _with_their_own(budget, budgets) if budget.is_of_every_user else {""}
+        users = {user for user, _ in sums} if budget.is_of_every_user else {""}
         for user in users:
             fields = server.fields(budget, user)
             assert fields.pop("reserved", 0) == 0, f"{budget.id} still holds something for {user!r}"
@@ -245,17 +245,6 @@ def assert_books_agree(server: Server) -> None:
     assert server.pending() == 0
     with server.redis() as client:
         assert client.xlen("{parsimony}:spend:dead") == 0
-
-
-def _with_their_own(template: Budget, budgets: Sequence[Budget]) -> set[str]:
-    """The end users whom the budget of every user leaves alone."""
-    team = template.subject_id.removesuffix("*")
-    users = [other for other in budgets if other.subject_kind == "user" and other.subject_id.startswith(team)]
-    return {user.subject_id.removeprefix(team) for user in users if _kind(user) == _kind(template)}
-
-
-def _kind(budget: Budget) -> tuple[str | None, ...]:
-    return budget.unit, budget.window, budget.model, budget.tier
 
 
 def _assert_parts_agree(name: str, fields: dict[str, int], sums: Mapping[int, int]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from classifiers.records import record
@@ -75,8 +76,11 @@ class Responder:
         try:
             await reply.start(200, headers.of_call(accepted, call, outcome.reason, outcome.charge))
             await reply.send(body, last=True)
-        except (asyncio.CancelledError, Exception) as error:  # it went away; the answer was made all the same
-            return Served(outcome, error, body, storable=_repeatable(answer))
+        except asyncio.CancelledError as cancelled:  # it went away; the answer was made all the same
+            return Served(outcome, cancelled, body, storable=_repeatable(answer))
+        except Exception as error:  # a fault of ours: the answer is charged all the same
+            logger.exception("request %s failed", accepted.request_id)
+            return Served(replace(outcome, status="error", error_code="internal_error"), error)
         return Served(outcome, None, body, storable=_repeatable(answer))
 
     async def _stream(self, accepted: Accepted, call: Call, reply: Reply, first_token_s: float) -> Served:

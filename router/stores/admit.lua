@@ -177,9 +177,9 @@ for o = 1, options do
 end
 
 if #chosen == 0 then
-  local left = limit[blamed] - spent[blamed] - reserved[blamed]
-  if why == 'limit' and (unit[blamed] == 'u' or unit[blamed] == 't') and left * 20 < limit[blamed] and not fresh[blamed] then
-    -- As good as used up: people are told of it, though its last cents will never be spent.
+  local left = limit[blamed] - spent[blamed]
+  if why == 'limit' and (unit[blamed] == 'u' or unit[blamed] == 't') and left * 20 < limit[blamed] then
+    -- As good as used up: people are told of it, though its last cents will never be spent. What is held may come back.
     redis.call('HSET', KEYS[3 + blamed], 'exhausted', ARGV[4])
   end
   return {'refused', blamed, why, whole(spent[blamed]), whole(reserved[blamed]), whole(needed),

@@ -298,12 +298,18 @@ async def test_the_budget_named_is_the_one_that_refuses_the_cheapest_option(benc
 
 
 async def test_a_refusal_by_what_is_nearly_used_up_is_remembered(bench: Bench) -> None:
-    await admitted(bench, "r0", option(950), counters=(TEAM,))
-    assert isinstance(await admit(bench, "r1", option(51), counters=(TEAM,)), Refused)
+    await spend(bench, 950)
+    await refused(bench, "r1", option(51))
     assert bench.exhausted_at_ms(TEAM) == 0, "a twentieth is left"
-    await admitted(bench, "r2", option(1), counters=(TEAM,))
-    assert isinstance(await admit(bench, "r3", option(50), counters=(TEAM,)), Refused)
+    await spend(bench, 1, request_id="r2")
+    await refused(bench, "r3", option(50))
     assert bench.exhausted_at_ms(TEAM) > 0
+
+
+async def test_a_refusal_by_what_is_merely_held_tells_nobody_of_the_end(bench: Bench) -> None:
+    await admitted(bench, "r0", option(1_000))
+    await refused(bench, "r1", option(1))
+    assert bench.exhausted_at_ms(TEAM) == 0
 
 
 async def test_a_refused_request_is_booked_without_a_reservation(bench: Bench) -> None:

@@ -303,7 +303,7 @@ class MemoryAdmissionStore:
     def _refused(self, bid: Bid, index: int, why: Literal["limit", "tier"], needed: int) -> Refused:
         counter = bid.counters.all[index]
         known = self._known(counter)
-        left = counter.limit - known.spent - known.reserved
+        left = counter.limit - known.spent
         if why == "limit" and counter.unit in ("usd", "tokens") and left * 20 < counter.limit:
             known.exhausted_at_ms = bid.now_ms
         least = max(needed, 1)  # what is free of charge waits until the counter is no longer spent

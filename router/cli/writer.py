@@ -96,6 +96,7 @@ class Housekeeper:
             self._lost_at_s = now_s
             logger.warning("Redis has lost its budget counters; they are taken from the ledger")
         if now_s - self._lost_at_s >= _REHOLD_SECONDS:
+            replay_dead(self._data_dir, self._redis)  # first, so that the ledger has it all
             rebuild_counters(self._admin, self._clock.now())
 
     def _reconcile(self, budgets: Sequence[Budget]) -> None:

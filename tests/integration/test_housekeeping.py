@@ -1,0 +1,74 @@
+"""What the writer does beside moving records: here, after a loss of the counters."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import orjson
+import redis
+
+from policies.budget import Budget
+from router.cli.writer import Housekeeper
+from router.config import load_config
+from router.services import AdminServices
+from router.stores import redis_keys
+from router.stores.administration import set_budget
+from router.stores.admission import LOCAL_EPOCH, Settlement
+from router.stores.counters import counter_of, counters_of, window_of
+from router.stores.ledger_writer import LedgerWriter
+from router.stores.spool import Spool
+from tests.support.admin_api import open_stores
+from tests.support.administration import write_config
+from tests.support.pipeline_bench import HandClock
+from tests.support.redis_server import redis_server
+from tests.support.spend import spend_record
+
+HAND = HandClock()
+NOW_MS = int(HAND.now_s * 1000)
+
+
+@contextmanager
+def ledger_writer(services: AdminServices, client: redis.Redis) -> Iterator[None]:
+    stop = threading.Event()
+    writer = LedgerWriter(client, services.ledger, redis_keys.SPEND_STREAM, consumer="w", linger_seconds=0.01)
+    thread = threading.Thread(target=writer.run, args=(stop,))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def leave_on_disk(data_dir: Path, budget: Budget, cost_nusd: int) -> None:
+    """What a process settled while Redis was away, and did not live to tell it."""
+    record = spend_record("r1", cost_nusd=cost_nusd, started_at_ms=NOW_MS)
+    counters = counters_of([counter_of(budget, window_of(budget, HAND.clock().now()))])
+    spool = Spool(data_dir, "w1")
+    spool.keep(
+        Settlement("r1", orjson.dumps(record.to_json()), True, NOW_MS, LOCAL_EPOCH, counters, amounts=(cost_nusd,))
+    )
+    spool.close()
+
+
+def test_lost_counters_come_back_with_what_ended_processes_left_on_disk(tmp_path: Path) -> None:
+    hand = replace(HAND)
+    with redis_server(tmp_path) as server, redis.Redis.from_url(server.url) as client:
+        config = write_config(tmp_path, server.url)
+        with open_stores(config) as services, ledger_writer(services, client):
+            services.directory.create_team("support")
+            budget = set_budget(services, "team", "support", 1_000, terms={})
+            leave_on_disk(services.config.data_dir, budget, 400)
+            house = Housekeeper(load_config(config), services, hand.clock())
+            house.round(sweep=True)
+            assert not services.budgets.whole(), "workers have the time to hold again what they held"
+            hand.now_s += 4
+            house.round(sweep=True)
+            assert services.budgets.whole()
+            (state,) = services.budgets.states([budget], hand.clock().now())
+            assert state.spent == 400
+            house.close()

@@ -99,6 +99,13 @@ redis.call('EXPIREAT', KEYS[1], ARGV[3])
 return 1
 """
 
+# KEYS: workers, lease, pending requests. ARGV: the worker. Whoever has come back meanwhile must be found when it dies.
+_FORGET = """
+if redis.call('EXISTS', KEYS[2], KEYS[3]) == 0 then
+  redis.call('SREM', KEYS[1], ARGV[1])
+end
+"""
+
 
 class RedisBudgets:
     """Everything about counters that need not be fast; through redis-py, synchronously."""
@@ -266,6 +273,7 @@ class Janitor:
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
         self._settle = client.register_script(SETTLE)
+        self._forget = client.register_script(_FORGET)
 
     def sweep(self) -> int:
         """Settles what lapsed workers left pending; returns how many requests that were."""
@@ -274,7 +282,8 @@ class Janitor:
             worker_id = raw.decode()
             if not self._redis.exists(redis_keys.lease(worker_id)):
                 swept += self._abandon(worker_id)
-                self._redis.srem(redis_keys.WORKERS, worker_id)
+                keys = [redis_keys.WORKERS, redis_keys.lease(worker_id), redis_keys.pending(worker_id)]
+                self._forget(keys=keys, args=[worker_id])
         return swept
 
     def _abandon(self, worker_id: str) -> int:

@@ -18,7 +18,7 @@ from router.stores import redis_keys
 from router.stores.admission import BudgetCounter, Settlement
 from router.stores.counters import counter_of, counters_of, window_of
 from router.stores.redis_admission import SETTLE, settle_arguments
-from router.stores.redis_budgets import Janitor, RedisBudgets, UsageOf, Used
+from router.stores.redis_budgets import Janitor, RedisBudgets, UsageOf, Used, abandoned
 from tests.support.redis_server import redis_client
 from tests.support.spend import spend_record
 
@@ -372,6 +372,20 @@ def test_only_workers_without_a_lease_are_swept_and_only_once(client: redis.Redi
     assert [Janitor(client).sweep() for _ in range(2)] == [1, 0]
     assert (booked(client).keys(), used_in(RedisBudgets(client), budget())) == ({"of-w1"}, (100, 100))
     assert client.smembers(redis_keys.WORKERS) == {b"w2"}
+
+
+def test_a_worker_that_comes_back_while_it_is_swept_is_not_forgotten(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_behind(client, "r1", 1, {budget(): 100})
+
+    def meanwhile(request_id: str, entry: bytes) -> Settlement:
+        client.set(redis_keys.lease("w1"), "1")
+        return abandoned(request_id, entry)
+
+    monkeypatch.setattr("router.stores.redis_budgets.abandoned", meanwhile)
+    assert Janitor(client).sweep() == 1
+    assert client.smembers(redis_keys.WORKERS) == {b"w1"}
 
 
 def test_what_the_janitor_booked_is_known_until_the_truth_comes(client: redis.Redis) -> None:

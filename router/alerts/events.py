@@ -14,6 +14,7 @@ import orjson
 from policies.alerts import Alert, alert_text
 from policies.budget import Budget
 from policies.money import format_usd
+from router.stores.entries import budget_as_json
 
 SHARE_REACHED = "budget.share_reached"
 TEST = "test"
@@ -36,17 +37,7 @@ def event_of(alert: Alert) -> dict[str, Any]:
         "event": SHARE_REACHED,
         "created_at": _timestamp(alert.at),
         "text": alert_text(alert),
-        "budget": {
-            "id": budget.id,
-            "subject_kind": budget.subject_kind,
-            "subject_id": budget.subject_id,
-            "unit": budget.unit,
-            "window": budget.window,
-            "timezone": budget.timezone,
-            "model": budget.model,
-            "tier": budget.tier,
-            "action": budget.action,
-        },
+        "budget": budget_as_json(budget),
         "end_user": state.end_user or None,
         "window": alert.window,
         "share": float(alert.share),

@@ -12,6 +12,7 @@ from policies.alerts import Alert
 from policies.budget import Budget, BudgetState
 from policies.money import parse_usd
 from router.alerts.events import alert_id, event_of, json_body, signature, slack_body, trial_event
+from router.stores.entries import budget_as_json
 
 NOW = datetime(2026, 11, 22, 8, 30, 1, 999_999, tzinfo=UTC)
 BUDGET = Budget(
@@ -35,17 +36,7 @@ def test_the_whole_event() -> None:
         "created_at": "2026-11-22T08:30:01Z",
         "text": "user amy of team support has used 100 % of its 500.00 USD for 2026-11 (500.00 USD), "
         "passing the alert at 80 % as well",
-        "budget": {
-            "id": "user:support/*:month",
-            "subject_kind": "user",
-            "subject_id": "support/*",
-            "unit": "usd",
-            "window": "month",
-            "timezone": "Asia/Shanghai",
-            "model": None,
-            "tier": None,
-            "action": "cache_only",
-        },
+        "budget": budget_as_json(alert().state.budget),
         "end_user": "amy",
         "window": "2026-11",
         "share": 1.0,

@@ -1,7 +1,8 @@
 """`python -m router.cli.writer`: moves settled spend to SQL, and keeps house in the stores.
 
 Keeping house: booking what dead workers left behind, taking lost counters from the ledger, comparing the
-others with it, and telling people of budgets that reach a share.
+others with it, counting for new budgets what was used before all workers knew them, and telling people of
+budgets that reach a share.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
+from math import inf
 from pathlib import Path
 
 import redis
@@ -27,6 +29,7 @@ from router.bootstrap import admin_services, rebuild_counters, redis_client
 from router.clock import SYSTEM_CLOCK, Clock
 from router.config import Config, load_config
 from router.errors import ParsimonyError, StoreUnavailable
+from router.pipeline.authenticate import STALE_SECONDS
 from router.processes import exit_status
 from router.reports.budgets import forecast
 from router.services import AdminServices
@@ -44,6 +47,8 @@ _ROUND_SECONDS = 1.0
 _DRAIN_SECONDS = 5.0
 _REHOLD_SECONDS = 4.0
 """After a loss, longer than a worker takes to notice it and to hold again what its requests under way held."""
+_KNOWN_SECONDS = STALE_SECONDS + 2.0
+"""Until each worker has read a new budget, and the ledger has what it let in before."""
 _RECONCILE_SECONDS = 600.0
 _USERS_SECONDS = 30.0
 
@@ -62,6 +67,7 @@ class Housekeeper:
         self._alerter = Alerter(admin.directory, courier, forecast=partial(forecast, admin.ledger), clock=clock)
         self._users_at_s = 0.0
         self._lost_at_s: float | None = None
+        self._seed_at_s: dict[str, float] = {}
         self._reconcile_at_s = clock.monotonic() + _RECONCILE_SECONDS
 
     def round(self, *, sweep: bool) -> None:
@@ -74,6 +80,7 @@ class Housekeeper:
             self._janitor.sweep()
         replay_dead(self._data_dir, self._redis)
         budgets = self._admin.directory.list_budgets()
+        self._seed_new(budgets)
         self._alerter.poll(self._states(budgets))
         self._reconcile(budgets)
 
@@ -89,6 +96,15 @@ class Housekeeper:
             for budget in budgets:
                 if budget.is_of_every_user:
                     yield from user_states(self._admin, budget, now)
+
+    def _seed_new(self, budgets: Sequence[Budget]) -> None:
+        """Once for each: a worker that had not read it yet booked its requests to the ledger alone."""
+        now_s = self._clock.monotonic()
+        self._seed_at_s = {b.id: self._seed_at_s.get(b.id, now_s + _KNOWN_SECONDS) for b in budgets}
+        for budget in budgets:
+            if now_s >= self._seed_at_s[budget.id]:
+                self._admin.seed(budget)
+                self._seed_at_s[budget.id] = inf
 
     def _take_from_ledger(self) -> None:
         now_s = self._clock.monotonic()

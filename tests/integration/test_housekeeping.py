@@ -1,4 +1,4 @@
-"""What the writer does beside moving records: here, after a loss of the counters."""
+"""What the writer does beside moving records: for counters that were lost, and for those of new budgets."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import orjson
+import pytest
 import redis
 
 from policies.budget import Budget
 from router.cli.writer import Housekeeper
+from router.clock import SYSTEM_CLOCK
 from router.config import load_config
 from router.services import AdminServices
 from router.stores import redis_keys
-from router.stores.administration import set_budget
+from router.stores.administration import set_budget, unix_ms
 from router.stores.admission import LOCAL_EPOCH, Settlement
 from router.stores.counters import counter_of, counters_of, window_of
 from router.stores.ledger_writer import LedgerWriter
@@ -71,4 +73,25 @@ def test_lost_counters_come_back_with_what_ended_processes_left_on_disk(tmp_path
             assert services.budgets.whole()
             (state,) = services.budgets.states([budget], hand.clock().now())
             assert state.spent == 400
+            house.close()
+
+
+@pytest.mark.parametrize("window", ["month", "rolling:1d"])
+def test_what_is_used_before_all_workers_know_a_new_budget_counts(tmp_path: Path, window: str) -> None:
+    hand = replace(HAND)
+    with redis_server(tmp_path) as server, redis.Redis.from_url(server.url) as client:
+        client.set(redis_keys.COUNTERS_WHOLE, "1")
+        config = write_config(tmp_path, server.url)
+        with open_stores(config) as services:
+            services.directory.create_team("support")
+            budget = set_budget(services, "team", "support", 1_000, window=window, terms={})
+            house = Housekeeper(load_config(config), services, hand.clock())
+            house.round(sweep=True)
+            now = SYSTEM_CLOCK.now()
+            services.ledger.append([spend_record("r1", cost_nusd=90, started_at_ms=unix_ms(now))])
+            for _ in range(2):
+                hand.now_s += 8
+                house.round(sweep=True)
+                (state,) = services.budgets.states([budget], now)
+                assert state.spent == 90
             house.close()

@@ -29,7 +29,6 @@ from router.stores.base import Principal
 from router.tokenizers import TokenCounter
 
 NOTHING_FORGONE = Counterfactual(input_tokens=0, output_tokens=0, cost_nusd=0, basis="no answer")
-NO_CAPS: Mapping[str, int] = {}
 
 CHECKED_EVERY = 16
 """One in so many reports is checked where that takes a count of its own: 70 microseconds for a kilobyte, as much as

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from classifiers.records import record
 from policies.budget import EVERY_USER, Budget
-from policies.pacing import shadow_price
+from policies.pacing import highest_price, shadow_price
 from router.errors import BudgetExhausted, InvalidRequest, ParsimonyError, RateLimitExceeded
 from router.openai.requests import ChatRequest
 from router.pipeline.reply import Headers
@@ -102,13 +102,10 @@ class Paces:
 
     def price(self, applied: Applied, now_s: float) -> float:
         """The highest of the paced budgets, in [0, 1]; 0 where there is none."""
-        highest = 0.0
-        for index in applied.watched:
-            budget = applied.budgets[index]
-            spent = self._spent.get(applied.counters.all[index].key, 0)
-            if budget.paced and spent:
-                highest = max(highest, _price(budget, spent, now_s))
-        return highest
+        known = [
+            (applied.budgets[index], self._spent.get(applied.counters.all[index].key)) for index in applied.watched
+        ]
+        return highest_price([_price(budget, spent, now_s) for budget, spent in known if budget.paced and spent])
 
 
 def named_by(principal: Principal, request: ChatRequest, tags: bytes) -> tuple[str, tuple[str, ...]]:

@@ -28,7 +28,7 @@ class Told:
     cost_nusd: int | None = None
     baseline_cost_nusd: int | None = None
     max_tokens: int | None = None
-    """To which a budget shortened the answer."""
+    """The limit that was sent along for a request without one."""
     rate_limits: Headers = ()
 
 

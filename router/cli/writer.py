@@ -1,8 +1,7 @@
 """`python -m router.cli.writer`: moves settled spend to SQL, and keeps house in the stores.
 
 Keeping house: booking what dead workers left behind, taking lost counters from the ledger, comparing the
-others with it, counting for new budgets what was used before all workers knew them, and telling people of
-budgets that reach a share.
+others with it, adding to counters what only the ledger has, and telling people of budgets that reach a share.
 """
 
 from __future__ import annotations
@@ -67,6 +66,7 @@ class Housekeeper:
         self._alerter = Alerter(admin.directory, courier, forecast=partial(forecast, admin.ledger), clock=clock)
         self._users_at_s = 0.0
         self._lost_at_s: float | None = None
+        self._run_id = ""
         self._seed_at_s: dict[str, float] = {}
         self._reconcile_at_s = clock.monotonic() + _RECONCILE_SECONDS
 
@@ -80,7 +80,7 @@ class Housekeeper:
             self._janitor.sweep()
         replay_dead(self._data_dir, self._redis)
         budgets = self._admin.directory.list_budgets()
-        self._seed_new(budgets)
+        self._seed_anew(budgets)
         self._alerter.poll(self._states(budgets))
         self._reconcile(budgets)
 
@@ -97,10 +97,16 @@ class Housekeeper:
                 if budget.is_of_every_user:
                     yield from user_states(self._admin, budget, now)
 
-    def _seed_new(self, budgets: Sequence[Budget]) -> None:
-        """Once for each: a worker that had not read it yet booked its requests to the ledger alone."""
-        now_s = self._clock.monotonic()
-        self._seed_at_s = {b.id: self._seed_at_s.get(b.id, now_s + _KNOWN_SECONDS) for b in budgets}
+    def _seed_anew(self, budgets: Sequence[Budget]) -> None:
+        """Counts what is in the ledger alone: of new budgets, and all of them where another Redis answers.
+
+        A worker that had not read a new budget yet booked its requests to the ledger. A replica that took over may
+        lack the last that was booked; workers send the records again, but whose use it counts it cannot tell.
+        """
+        now_s, run_id = self._clock.monotonic(), self._admin.budgets.run_id()
+        known = self._seed_at_s if run_id == self._run_id else {}
+        self._run_id = run_id
+        self._seed_at_s = {budget.id: known.get(budget.id, now_s + _KNOWN_SECONDS) for budget in budgets}
         for budget in budgets:
             if now_s >= self._seed_at_s[budget.id]:
                 self._admin.seed(budget)

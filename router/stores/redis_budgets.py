@@ -227,6 +227,10 @@ class RedisBudgets:
     def _spent_text(self, counter: BudgetCounter) -> bytes:
         return cast(bytes | None, self._redis.hget(counter.key, "spent")) or b"0"
 
+    def run_id(self) -> str:
+        """Another one after each restart, and where a replica has taken over."""
+        return str(self._redis.info("server")["run_id"])
+
     def evicts(self) -> str | None:
         """The policy by which this Redis would throw counters away when it is full; None where it would not."""
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from router.stores.spool import Spool
 from tests.support.admin_api import open_stores
 from tests.support.administration import write_config
 from tests.support.pipeline_bench import HandClock
-from tests.support.redis_server import redis_server
+from tests.support.redis_server import PrivateRedis, redis_server
 from tests.support.spend import spend_record
 
 HAND = HandClock()
@@ -76,22 +76,48 @@ def test_lost_counters_come_back_with_what_ended_processes_left_on_disk(tmp_path
             house.close()
 
 
-@pytest.mark.parametrize("window", ["month", "rolling:1d"])
-def test_what_is_used_before_all_workers_know_a_new_budget_counts(tmp_path: Path, window: str) -> None:
+@contextmanager
+def keeping_house(folder: Path, window: str) -> Iterator[tuple[AdminServices, PrivateRedis, Callable[[], int]]]:
+    """The stores, their Redis, and what the one budget has spent after eight seconds and a round."""
     hand = replace(HAND)
-    with redis_server(tmp_path) as server, redis.Redis.from_url(server.url) as client:
+    with redis_server(folder) as server, redis.Redis.from_url(server.url) as client:
         client.set(redis_keys.COUNTERS_WHOLE, "1")
-        config = write_config(tmp_path, server.url)
+        config = write_config(folder, server.url)
         with open_stores(config) as services:
             services.directory.create_team("support")
             budget = set_budget(services, "team", "support", 1_000, window=window, terms={})
             house = Housekeeper(load_config(config), services, hand.clock())
             house.round(sweep=True)
-            now = SYSTEM_CLOCK.now()
-            services.ledger.append([spend_record("r1", cost_nusd=90, started_at_ms=unix_ms(now))])
-            for _ in range(2):
+
+            def spent_later() -> int:
                 hand.now_s += 8
                 house.round(sweep=True)
-                (state,) = services.budgets.states([budget], now)
-                assert state.spent == 90
+                (state,) = services.budgets.states([budget], SYSTEM_CLOCK.now())
+                return state.spent
+
+            yield services, server, spent_later
             house.close()
+
+
+def book(services: AdminServices, request_id: str, cost_nusd: int) -> None:
+    """In the ledger alone."""
+    started_at_ms = unix_ms(SYSTEM_CLOCK.now())
+    services.ledger.append([spend_record(request_id, cost_nusd=cost_nusd, started_at_ms=started_at_ms)])
+
+
+@pytest.mark.parametrize("window", ["lifetime", "rolling:1d"])
+def test_what_is_used_before_all_workers_know_a_new_budget_counts(tmp_path: Path, window: str) -> None:
+    with keeping_house(tmp_path, window) as (services, _, spent_later):
+        book(services, "r1", 90)
+        assert [spent_later() for _ in range(2)] == [90, 90]
+
+
+@pytest.mark.parametrize("window", ["lifetime", "rolling:1d"])
+def test_what_a_redis_that_took_over_lacks_counts(tmp_path: Path, window: str) -> None:
+    with keeping_house(tmp_path, window) as (services, server, spent_later):
+        assert spent_later() == 0
+        book(services, "r1", 90)
+        assert spent_later() == 0, "the ledger is not summed up in each round"
+        server.stop()
+        server.start()
+        assert [spent_later() for _ in range(2)] == [0, 90]

@@ -153,6 +153,19 @@ def test_counting_again_takes_each_counter_as_the_ledger_has_it(client: redis.Re
     assert not client.exists(redis_keys.RECOUNT)
 
 
+def test_however_many_users_there_are_each_is_counted(client: redis.Redis) -> None:
+    sums: Used = {(f"user-{n}", 0): n + 1 for n in range(1_001)}
+    everyone = {EVERY_USER.id: [user for user, _ in sums]}
+    for count in (
+        lambda budgets: budgets.seed(EVERY_USER, sums, NOW),
+        lambda budgets: budgets.rebuild([EVERY_USER], used_of(sums), NOW),
+    ):
+        client.flushall()
+        budgets = RedisBudgets(client)
+        count(budgets)
+        assert [state.spent for state in budgets.states([EVERY_USER], NOW, everyone)] == list(sums.values())
+
+
 def test_each_time_of_counting_again_is_another_epoch(client: redis.Redis) -> None:
     budgets, epochs = RedisBudgets(client), set()
     for _ in range(3):

@@ -52,7 +52,7 @@ class Spool:
         """For each request in the file that is not booked: whether its truth is there, or only a guess at it."""
         self._size = 0
         self.writable = True
-        """False from when the disk, or what the spool may take of it, is full, until it takes something again."""
+        """False from when the disk, or what the spool may take of it, is full, until it takes something or is empty."""
         folder = spool_folder(data_dir)
         # A random part, since a worker may come back under the same name before its last file is settled.
         self._path = folder / f"{worker_id}-{secrets.token_hex(4)}.spool"
@@ -92,6 +92,7 @@ class Spool:
             elif self._size:
                 os.ftruncate(self._file, 0)
                 self._size = 0
+                self.writable = True  # maybe: while it says no, nobody is sent here who would find out
         except (OSError, StoreUnavailable):
             pass
 

@@ -237,6 +237,19 @@ def test_a_full_disk_is_told_once_and_leaves_no_half_line(
     assert (replay_dead(tmp_path, client), spent(client), "ends within" in caplog.text) == (2, 60, False)
 
 
+def test_a_spool_that_is_empty_again_takes_more_for_all_that_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path, "w1")
+    spool.keep(settlement("r1"))
+    monkeypatch.setattr("router.stores.spool.os.write", lambda file, line: 0)
+    with pytest.raises(StoreUnavailable):
+        spool.keep(settlement("r2"))
+    spool.forget("r1")
+    assert (spool.waiting, spool.writable) == (0, True)
+    spool.close()
+
+
 def test_it_takes_no_more_of_the_disk_than_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("router.stores.spool.MAX_SPOOL_BYTES", 3_000)
     spool = Spool(tmp_path, "w1")

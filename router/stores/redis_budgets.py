@@ -216,7 +216,7 @@ class RedisBudgets:
         sums = used(budget, period)
         users: Collection[str] = {user for user, _ in sums} if budget.is_of_every_user else ("",)
         counters = {user: counter_of(budget, period, user if budget.is_of_every_user else None) for user in users}
-        before = {user: self._spent_text(counter) for user, counter in counters.items()}
+        before = dict(zip(counters, self._spent_texts(counters.values()), strict=True))
         if all(int(before[user]) == sums.get((user, 0), 0) for user in users) or not self._drained():
             return 0
         sums = used(budget, period)
@@ -232,8 +232,11 @@ class RedisBudgets:
                 corrected += 1
         return corrected
 
-    def _spent_text(self, counter: BudgetCounter) -> bytes:
-        return cast(bytes | None, self._redis.hget(counter.key, "spent")) or b"0"
+    def _spent_texts(self, counters: Collection[BudgetCounter]) -> list[bytes]:
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for counter in counters:
+                pipeline.hget(counter.key, "spent")
+            return [found or b"0" for found in pipeline.execute()]
 
     def run_id(self) -> str:
         """Another one after each restart, and where a replica has taken over."""

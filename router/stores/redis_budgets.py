@@ -239,8 +239,11 @@ class RedisBudgets:
             return [found or b"0" for found in pipeline.execute()]
 
     def run_id(self) -> str:
-        """Another one after each restart, and where a replica has taken over."""
-        return str(self._redis.info("server")["run_id"])
+        """Another one after each restart, and where a replica has taken over; "" where Redis does not say."""
+        try:
+            return str(self._redis.info("server").get("run_id", ""))
+        except redis.ResponseError:
+            return ""
 
     def evicts(self) -> str | None:
         """The policy by which this Redis would throw counters away when it is full; None where it would not."""

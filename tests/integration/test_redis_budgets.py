@@ -324,6 +324,16 @@ def test_a_redis_that_would_throw_counters_away_is_named(client: redis.Redis, po
     assert RedisBudgets(client).evicts() == (policy if is_named else None)
 
 
+def test_what_a_managed_redis_does_not_tell_is_not_needed(client: redis.Redis) -> None:
+    assert RedisBudgets(client).run_id()
+    client.acl_setuser(
+        "tenant", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all", "-info", "-config"]
+    )
+    socket = client.connection_pool.connection_kwargs["path"]
+    with redis.Redis(unix_socket_path=socket, username="tenant", password="secret") as tenant:
+        assert (RedisBudgets(tenant).run_id(), RedisBudgets(tenant).evicts()) == ("", None)
+
+
 # the janitor
 
 OPTIONS = [

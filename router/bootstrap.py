@@ -226,14 +226,17 @@ def _aliases(
 
 def _deployment(settings: DeploymentConfig, prices: PriceBook, simulated: bool) -> Deployment:
     info = prices.model(settings.price)
+    context_window = settings.context_window or info.context_window
+    max_output_tokens = settings.max_output_tokens or info.max_output_tokens
+    told = settings.max_output_tokens is not None or settings.max_tokens_field is not None
     return Deployment(
         name=settings.name,
         provider_name=settings.provider_name,
         model=settings.price if simulated else settings.model,
         tier=settings.tier,
-        context_window=settings.context_window or info.context_window,
-        max_output_tokens=settings.max_output_tokens or info.max_output_tokens,
-        limits_output=settings.max_output_tokens is not None,
+        context_window=context_window,
+        max_output_tokens=max_output_tokens,
+        limits_output=told and max_output_tokens < context_window,
         capabilities=info.capabilities if settings.capabilities is None else settings.capabilities,
         prices=info.prices,
         tokenizer=info.tokenizer,

@@ -243,7 +243,7 @@ class DeploymentConfig(_Section):
     max_output_tokens: int | None = Field(default=None, ge=1)
     capabilities: frozenset[Capability] | None = None
     stream_usage: bool = True
-    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
     timeouts: TimeoutConfig = TimeoutConfig()
 
     def resolved_base_url(self, environ: Mapping[str, str]) -> str | None:

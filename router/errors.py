@@ -27,6 +27,8 @@ ParsimonyError
 
 from __future__ import annotations
 
+from typing import Literal
+
 
 class ParsimonyError(Exception):
     """Base of all. `str(error)` is one sentence for the person who reads it."""
@@ -104,22 +106,36 @@ class RequestTooLarge(RequestError):
 
 
 class BudgetExhausted(RequestError):
-    """No use in trying again before the window ends: `retry_after_s` seconds from now."""
+    """`final`: no use in trying again before `retry_after_s` seconds from now, when the window ends; otherwise it is
+    only held for others, and comes back as they end."""
 
     status = 429
     type = "insufficient_quota"
     code = "insufficient_quota"
 
+    def __init__(self, message: str, *, retry_after_s: float | None = None, final: bool = True) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.final = final
+
 
 class RateLimitExceeded(RequestError):
-    """Worth trying again `retry_after_s` seconds from now. `limited` is "requests" or "tokens", OpenAI's error type.
+    """Worth trying again `retry_after_s` seconds from now; never, where that is None.
 
-    `limit` and `remaining` are in them."""
+    `limited` is "requests" or "tokens", OpenAI's type of the error; `limit` and `remaining` are counts of them.
+    """
 
     status = 429
     code = "rate_limit_exceeded"
 
-    def __init__(self, message: str, *, limited: str, limit: int, remaining: int, retry_after_s: float) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        limited: Literal["requests", "tokens"] = "requests",
+        limit: int = 0,
+        remaining: int = 0,
+        retry_after_s: float | None = None,
+    ) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
         self.type = limited
         self.limit = limit

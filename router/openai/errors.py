@@ -28,6 +28,13 @@ def error_headers(error: ParsimonyError) -> list[tuple[bytes, bytes]]:
         limited = error.type.encode()
         headers.append((b"x-ratelimit-limit-" + limited, b"%d" % error.limit))
         headers.append((b"x-ratelimit-remaining-" + limited, b"%d" % error.remaining))
-    if isinstance(error, BudgetExhausted):
+    if _is_final(error):
         headers.append((b"x-should-retry", b"false"))
     return headers
+
+
+def _is_final(error: ParsimonyError) -> bool:
+    """Whether the SDKs, which try a 429 again by themselves, had better not."""
+    if isinstance(error, RateLimitExceeded):
+        return error.retry_after_s is None
+    return isinstance(error, BudgetExhausted) and error.final

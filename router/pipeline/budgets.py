@@ -21,6 +21,9 @@ MAX_USER_CHARACTERS = 256
 MAX_TAGS = 16
 _TAG = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
+_HELD_SECONDS = 1.0
+"""After which to ask again for what others only hold: nearly all of it comes back, as their requests end."""
+
 MAX_KNOWN = 20_000
 """Keys with end users and tags for which the budgets that apply are remembered, and counters seen."""
 
@@ -146,30 +149,41 @@ def refusal(applied: Applied, refused: Refused, now_s: float) -> ParsimonyError:
     """The error for a request that a budget cannot carry: a rate limit is over in a moment, a spent purse is not."""
     budget = applied.budgets[refused.counter]
     subject = f"{budget.subject_kind} {budget.subject_id!r}"
+    if budget.is_rate_limit:
+        return _rate_limit_reached(budget, subject, refused, now_s)
+    name = f"The {_PERIODS.get(budget.window, budget.window)} budget of {subject}"
     limit = budget.amount_text(budget.limit)
     spent, held, needed = [budget.amount_text(amount) for amount in (refused.spent, refused.reserved, refused.needed)]
-    if budget.is_rate_limit:
-        return RateLimitExceeded(
-            f"Rate limit of {subject} reached: of {limit}{'' if budget.unit == 'parallel' else ' a minute'}, "
-            f"{refused.spent} are used and {refused.reserved} held for requests under way; "
-            f"this one takes {refused.needed}.",
-            limited="tokens" if budget.unit == "tokens" else "requests",
-            limit=budget.limit,
-            remaining=max(budget.limit - refused.spent - refused.reserved, 0),
-            retry_after_s=1.0 if refused.retry_at_ms is None else max(refused.retry_at_ms / 1000 - now_s, 0.0),
-        )
-    name = f"The {_PERIODS.get(budget.window, budget.window)} budget of {subject}"
     if refused.why == "tier":
         message = (
             f"{name} has used {spent} of {limit}: from {budget.amount_text(budget.downgrades_from or 0)} on, only "
             f"models of tier {budget.downgrade_to!r} or below may serve, and none that this request may use is one."
         )
-    else:
-        message = (
-            f"{name} cannot carry this request: of {limit}, {spent} are spent and {held} held for requests under way; "
-            f"this one may take up to {needed} (less with a lower max_tokens)."
-        )
+        return BudgetExhausted(message, retry_after_s=_seconds_left(budget, refused, now_s))
+    message = (
+        f"{name} cannot carry this request: of {limit}, {spent} are spent and {held} held for requests under way; "
+        f"this one may take up to {needed} (less with a lower max_tokens)."
+    )
+    if refused.spent + refused.needed <= budget.limit:
+        return BudgetExhausted(message, retry_after_s=_HELD_SECONDS, final=False)
     return BudgetExhausted(message, retry_after_s=_seconds_left(budget, refused, now_s))
+
+
+def _rate_limit_reached(budget: Budget, subject: str, refused: Refused, now_s: float) -> RateLimitExceeded:
+    retry_after_s: float | None = _HELD_SECONDS
+    if refused.needed > budget.limit:
+        retry_after_s = None  # however long it waits
+    elif refused.retry_at_ms is not None:
+        retry_after_s = max(refused.retry_at_ms / 1000 - now_s, 0.0)
+    return RateLimitExceeded(
+        f"Rate limit of {subject} reached: of {budget.amount_text(budget.limit)}"
+        f"{'' if budget.unit == 'parallel' else ' a minute'}, {refused.spent} are used and {refused.reserved} held "
+        f"for requests under way; this one takes {refused.needed}.",
+        limited="tokens" if budget.unit == "tokens" else "requests",
+        limit=budget.limit,
+        remaining=max(budget.limit - refused.spent - refused.reserved, 0),
+        retry_after_s=retry_after_s,
+    )
 
 
 def _price(budget: Budget, spent: int, now_s: float) -> float:

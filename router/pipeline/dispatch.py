@@ -52,7 +52,7 @@ class Target:
     model: str
     stream_usage: bool
     """The upstream understands `stream_options.include_usage`."""
-    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
     """What the upstream calls the limit of an answer; models of OpenAI's that reason know the newer name only."""
 
 
@@ -257,10 +257,12 @@ def _wire_body(body: dict[str, Any], target: Target, stream: bool, cap: int | No
     if stream and target.stream_usage:
         options = body.get("stream_options") or {}
         changed["stream_options"] = options | {"include_usage": True}
-    if cap is not None and all(body.get(name) is None for name in _MAX_TOKENS_FIELDS):
+    own = [body[name] for name in _MAX_TOKENS_FIELDS if body.get(name) is not None]
+    if (own and target.max_tokens_field is not None) or (not own and cap is not None):
+        # An upstream that goes by one name only would write without a limit under the other.
         for name in _MAX_TOKENS_FIELDS:
             changed.pop(name, None)
-        changed[target.max_tokens_field] = cap
+        changed[target.max_tokens_field or "max_tokens"] = own[0] if own else cap
     if body.get("service_tier") not in _LISTED_SERVICE_TIERS:
         del changed["service_tier"]
     return changed

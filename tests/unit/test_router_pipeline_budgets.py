@@ -11,6 +11,7 @@ import pytest
 
 from policies.budget import Budget, budget_id
 from router.errors import BudgetExhausted, InvalidRequest, RateLimitExceeded
+from router.openai.errors import error_headers
 from router.openai.requests import parse_chat_request
 from router.pipeline.budgets import (
     MAX_TAGS,
@@ -181,9 +182,25 @@ def test_a_budget_of_one_model_or_tier_says_which_options_count() -> None:
     ],
 )
 def test_a_refusal_says_when_to_come_back(of: Budget, now: tuple[int, ...], seconds: float | None) -> None:
-    error = refusal(applied(principal(of)), Refused(0, "limit", 900, 50, 60), unix(*now))
+    error = refusal(applied(principal(of)), Refused(0, "limit", 990, 0, 60), unix(*now))
     assert isinstance(error, BudgetExhausted)
     assert error.retry_after_s == seconds
+
+
+def test_what_others_only_hold_is_worth_asking_for_again() -> None:
+    error = refusal(applied(principal(UTC_BUDGET)), Refused(0, "limit", 10, 980, 60), NOW_S)
+    assert isinstance(error, BudgetExhausted)
+    assert (error.retry_after_s, error.final) == (1.0, False)
+    assert (b"x-should-retry", b"false") not in error_headers(error)
+    spent = refusal(applied(principal(UTC_BUDGET)), Refused(0, "limit", 950, 0, 60), NOW_S)
+    assert (b"x-should-retry", b"false") in error_headers(spent)
+
+
+def test_a_request_that_is_larger_than_its_rate_limit_need_not_come_again() -> None:
+    of = applied(principal(budget(limit=10, unit="tokens", window="minute")))
+    error = refusal(of, Refused(0, "limit", 0, 0, 11), NOW_S)
+    assert error.retry_after_s is None
+    assert (b"x-should-retry", b"false") in error_headers(error)
 
 
 def test_an_empty_purse_is_named_with_what_is_in_it() -> None:

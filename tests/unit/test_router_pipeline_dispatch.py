@@ -76,11 +76,13 @@ async def test_a_cap_goes_out_under_the_deployments_own_name(field: Any, unset: 
     assert large.bodies == [BODY | unset | {"model": "wire-large"}]
 
 
-@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
-async def test_a_request_with_a_limit_of_its_own_keeps_it(field: str) -> None:
+@pytest.mark.parametrize("asked", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens", None])
+async def test_a_request_keeps_its_own_limit_by_the_name_that_the_deployment_knows(asked: str, field: Any) -> None:
     small = ScriptedProvider(completion())
-    await Fleet(small, small).dispatcher.call(CHAIN, BODY | {field: 9}, stream=False, caps={"small": 7})
-    assert small.bodies == [BODY | {field: 9, "model": "wire-small"}]
+    fleet = Fleet(small, small, max_tokens_field=field)
+    await fleet.dispatcher.call(CHAIN, BODY | {asked: 9}, stream=False, caps={"small": 7})
+    assert small.bodies == [BODY | {field or asked: 9, "model": "wire-small"}]
 
 
 @pytest.mark.parametrize(("tier", "sent"), [("priority", False), ("scale", False), ("flex", True), ("auto", True)])

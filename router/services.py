@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from policies.budget import Budget
 from policies.periods import Period
-from router.clock import SYSTEM_CLOCK
+from router.clock import SYSTEM_CLOCK, Clock
 from router.config import Config
 from router.pipeline.authenticate import Authenticator
 from router.pipeline.chat import ChatPipeline
@@ -35,6 +35,7 @@ class AdminServices:
     ledger: SqlLedger
     budgets: RedisBudgets
     baseline_deployments: tuple[str, ...]
+    clock: Clock = SYSTEM_CLOCK
 
     @property
     def rates(self) -> SqlRates:
@@ -46,7 +47,7 @@ class AdminServices:
 
     def seed(self, budget: Budget) -> None:
         """Starts a budget's counters at what its subject has used in this window already."""
-        now = SYSTEM_CLOCK.now()
+        now = self.clock.now()
         self.budgets.seed(budget, self.used_in(budget, window_of(budget, now)), now)
 
     def used_in(self, budget: Budget, period: Period) -> dict[tuple[str, int], int]:

@@ -24,7 +24,7 @@ from router.stores.admission import (
     Settlement,
 )
 from router.stores.redis_admission import RedisAdmissionStore
-from router.stores.redis_budgets import abandoned
+from router.stores.redis_janitor import abandoned
 from router.stores.spool import Spool
 
 logger = logging.getLogger(__name__)

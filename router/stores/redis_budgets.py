@@ -1,4 +1,4 @@
-"""Budget counters outside the hot path: reading, seeding, rebuilding, reconciling; and the janitor's sweep."""
+"""Budget counters outside the hot path: reading, seeding, rebuilding, reconciling."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, cast
 
-import orjson
 import redis
 
 from policies.budget import Budget, BudgetState
 from policies.periods import MAX_BUCKETS, Period
-from policies.spend import SpendRecord
+from router.clock import SYSTEM_CLOCK, Clock
 from router.stores import redis_keys
-from router.stores.admission import BudgetCounter, Settlement
-from router.stores.counters import counter_of, counters_of, used_of, window_of
-from router.stores.redis_admission import SETTLE, settle_arguments
+from router.stores.admission import BudgetCounter
+from router.stores.counters import counter_of, window_of
 
 logger = logging.getLogger(__name__)
+
+CLOCK_SECONDS = 60.0
 
 Used = dict[tuple[str, int], int]
 """What counts against a budget by (end user, part of a rolling window), as `Ledger.usage` gives it."""
@@ -29,9 +29,6 @@ UsageOf = Callable[[Budget, Period], Used]
 
 ROLLING_GRACE_SECONDS = 172_800
 """How long the counter of a rolling window outlives twice the window: longer than any request holds something in it."""
-ABANDONED_SECONDS = 7 * 86_400
-"""For how long the truth of a request that was booked at its reservation may still arrive."""
-
 _RECOUNT_SECONDS = 60
 """For how long a claim to recount stands unless it is renewed: with each budget that is summed up."""
 _DRAIN_SECONDS = 2.0
@@ -99,13 +96,6 @@ end
 redis.call('HSET', KEYS[1], 'spent', ARGV[2])
 redis.call('EXPIREAT', KEYS[1], ARGV[3])
 return 1
-"""
-
-# KEYS: workers, lease, pending requests. ARGV: the worker. Whoever has come back meanwhile must be found when it dies.
-_FORGET = """
-if redis.call('EXISTS', KEYS[2], KEYS[3]) == 0 then
-  redis.call('SREM', KEYS[1], ARGV[1])
-end
 """
 
 
@@ -208,7 +198,8 @@ class RedisBudgets:
     def reconcile(self, budget: Budget, used: UsageOf, now: datetime) -> int:
         """Sets the counters of `budget` to the ledger's sums; returns how many were off.
 
-        Leaves alone whatever moves meanwhile, and rolling windows, which forget a mistake by themselves.
+        What moves meanwhile is raised to them and never lowered. Leaves alone rolling windows, which forget a mistake
+        by themselves.
         """
         period = window_of(budget, now)
         if budget.parsed_window.rolling_s or budget.unit == "parallel":
@@ -220,7 +211,7 @@ class RedisBudgets:
         if all(int(before[user]) == sums.get((user, 0), 0) for user in users) or not self._drained():
             return 0
         sums = used(budget, period)
-        corrected = 0
+        corrected, moving = 0, Used()
         for user, counter in counters.items():
             amount, known = sums.get((user, 0), 0), int(before[user])
             arguments: list[bytes | int] = [before[user], amount, counter.expires_at_s]
@@ -230,6 +221,10 @@ class RedisBudgets:
                     budget.id, budget.amount_text(abs(known - amount)), budget.amount_text(amount),
                 )  # fmt: skip
                 corrected += 1
+            elif amount > known:
+                moving[user, 0] = amount
+        if moving:
+            self.seed(budget, moving, now)
         return corrected
 
     def _spent_texts(self, counters: Collection[BudgetCounter]) -> list[bytes]:
@@ -237,6 +232,11 @@ class RedisBudgets:
             for counter in counters:
                 pipeline.hget(counter.key, "spent")
             return [found or b"0" for found in pipeline.execute()]
+
+    def time_s(self) -> float:
+        """Redis's own, in Unix seconds."""
+        seconds, microseconds = self._redis.time()
+        return seconds + microseconds / 1e6
 
     def run_id(self) -> str:
         """Another one after each restart, and where a replica has taken over; "" where Redis does not say."""
@@ -292,75 +292,18 @@ def _spent(counter: Mapping[bytes, bytes], budget: Budget, now: datetime) -> int
     return sum(amount for bucket, amount in parts.items() if bucket >= oldest)
 
 
-class Janitor:
-    """Books the reservations of dead workers: at their full amount, marked `abandoned`."""
+def clock_of(budgets: RedisBudgets, system: Clock = SYSTEM_CLOCK) -> Clock:
+    """The system's clock, put right by Redis's, which the workers tell windows by; asked again now and then."""
+    ahead_s, ask_at_s = 0.0, 0.0
 
-    def __init__(self, client: redis.Redis) -> None:
-        self._redis = client
-        self._settle = client.register_script(SETTLE)
-        self._forget = client.register_script(_FORGET)
-
-    def sweep(self) -> int:
-        """Settles what lapsed workers left pending; returns how many requests that were."""
-        swept = 0
-        for raw in cast(set[bytes], self._redis.smembers(redis_keys.WORKERS)):
-            worker_id = raw.decode()
-            if not self._redis.exists(redis_keys.lease(worker_id)):
-                swept += self._abandon(worker_id)
-                keys = [redis_keys.WORKERS, redis_keys.lease(worker_id), redis_keys.pending(worker_id)]
-                self._forget(keys=keys, args=[worker_id])
-        return swept
-
-    def _abandon(self, worker_id: str) -> int:
-        pending_key = redis_keys.pending(worker_id)
-        entries = cast(dict[bytes, bytes], self._redis.hgetall(pending_key))
-        for request_id, entry in entries.items():
+    def wall() -> float:
+        nonlocal ahead_s, ask_at_s
+        if system.monotonic() >= ask_at_s:
             try:
-                guess = abandoned(request_id.decode(), entry)
-            except (ValueError, TypeError, KeyError, IndexError) as error:
-                self._set_aside(worker_id, request_id, entry, error)
-                continue
-            count, *arguments = cast(list[Any], settle_arguments(guess, pending_key, ABANDONED_SECONDS))
-            self._settle(keys=arguments[:count], args=arguments[count:])
-        if entries:
-            logger.warning("worker %s died; booked %d requests at their reservation", worker_id, len(entries))
-        return len(entries)
+                ahead_s = budgets.time_s() - system.wall()
+            except redis.RedisError:
+                pass  # it will not have changed much
+            ask_at_s = system.monotonic() + CLOCK_SECONDS
+        return system.wall() + ahead_s
 
-    def _set_aside(self, worker_id: str, request_id: bytes, entry: bytes, error: Exception) -> None:
-        """What cannot be read must not keep the rest from being booked."""
-        aside = redis_keys.unreadable(worker_id)
-        logger.error("request %s of dead worker %s goes to %s: %s", request_id.decode(), worker_id, aside, error)
-        with self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.hset(aside, request_id, entry)
-            pipeline.hdel(redis_keys.pending(worker_id), request_id)
-            pipeline.execute()
-
-
-def abandoned(request_id: str, entry: bytes) -> Settlement:
-    """Of a request whose end nobody saw: what it held is taken as used."""
-    _, first, bounds, described, raw = entry.split(b"\n", 4)
-    nusd, tokens = [int(bound) for bound in bounds.split()]
-    provisional = orjson.loads(raw)
-    options = provisional.pop("options", [])
-    chosen = options[int(first) - 1] if int(first) else {"reason": "cache", "cache": "hit"}
-    guess = {
-        "status": "abandoned",
-        "cost_nusd": nusd,
-        "reserved_nusd": nusd,
-        "input_tokens": tokens,
-        "output_tokens": 0,
-        "usage_source": "reserved",
-    }
-    record = SpendRecord.from_json(provisional | chosen | guess)
-    counters = [
-        BudgetCounter(key, unit, 0, bucket_ms=bucket_ms, expires_at_s=expires_at_s, model=model, tier=tier)
-        for key, unit, bucket_ms, expires_at_s, model, tier in orjson.loads(described)
-    ]
-    return Settlement(
-        request_id=request_id,
-        record=orjson.dumps(record.to_json()),
-        admitted=True,
-        started_at_ms=record.started_at_ms,
-        counters=counters_of(counters),
-        amounts=tuple(used_of(counter, record) for counter in counters),
-    )
+    return Clock(wall, system.monotonic)

@@ -29,8 +29,8 @@ from router.stores.admission import (
 )
 from router.stores.counters import counters_of
 from router.stores.redis_admission import SCRIPTS, RedisAdmissionStore
-from router.stores.redis_budgets import Janitor
 from router.stores.redis_connection import RedisConnection
+from router.stores.redis_janitor import Janitor
 from tests.support.memory_admission import MemoryAdmissionStore
 from tests.support.redis_server import redis_server
 from tests.support.spend import spend_record

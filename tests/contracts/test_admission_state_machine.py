@@ -26,8 +26,9 @@ from router.stores import redis_keys
 from router.stores.admission import LOCAL_EPOCH, Admission, Admitted, Bid, BudgetCounter, CacheHit, Option, Settlement
 from router.stores.counters import counter_of, counters_of, used_of, window_of
 from router.stores.redis_admission import SCRIPTS, RedisAdmissionStore
-from router.stores.redis_budgets import Janitor, RedisBudgets, Used
+from router.stores.redis_budgets import RedisBudgets, Used
 from router.stores.redis_connection import RedisConnection
+from router.stores.redis_janitor import Janitor
 from tests.support.memory_admission import MemoryAdmissionStore, Pending
 from tests.support.redis_server import redis_server
 from tests.support.spend import spend_record

@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from policies.budget import Budget
-from router.cli.writer import Housekeeper
+from router.cli.housekeeping import Housekeeper
 from router.clock import SYSTEM_CLOCK
 from router.config import load_config
 from router.services import AdminServices

@@ -14,11 +14,13 @@ import redis
 from policies.budget import Budget
 from policies.periods import MAX_BUCKETS, Period
 from policies.spend import SpendRecord
+from router.clock import SYSTEM_CLOCK, Clock
 from router.stores import redis_keys
 from router.stores.admission import BudgetCounter, Settlement
 from router.stores.counters import counter_of, counters_of, window_of
 from router.stores.redis_admission import SETTLE, settle_arguments
-from router.stores.redis_budgets import Janitor, RedisBudgets, UsageOf, Used, abandoned
+from router.stores.redis_budgets import RedisBudgets, UsageOf, Used, clock_of
+from router.stores.redis_janitor import Janitor, abandoned
 from tests.support.redis_server import redis_client
 from tests.support.spend import spend_record
 
@@ -406,7 +408,7 @@ def test_a_worker_that_comes_back_while_it_is_swept_is_not_forgotten(
         client.set(redis_keys.lease("w1"), "1")
         return abandoned(request_id, entry)
 
-    monkeypatch.setattr("router.stores.redis_budgets.abandoned", meanwhile)
+    monkeypatch.setattr("router.stores.redis_janitor.abandoned", meanwhile)
     assert Janitor(client).sweep() == 1
     assert client.smembers(redis_keys.WORKERS) == {b"w1"}
 
@@ -436,3 +438,22 @@ def test_what_the_janitor_cannot_read_is_kept_and_keeps_nothing_from_being_booke
     assert used_in(RedisBudgets(client), budget()) == (100, 0)
     assert client.hgetall(redis_keys.unreadable("w1")) == {b"strange": entry}
     assert not client.exists(redis_keys.pending("w1"))
+
+
+def test_what_the_janitor_cannot_book_gives_back_what_it_held(client: redis.Redis) -> None:
+    client.set(redis_keys.COUNTERS_WHOLE, "1")
+    of = counter(budget())
+    client.hset(of.key, mapping={"spent": 5, "reserved": 40})
+    client.sadd(redis_keys.WORKERS, "w1")
+    described = orjson.dumps([[of.key, "usd", 0, 0, None, None]])
+    client.hset(redis_keys.pending("w1"), "strange", b"40\n9\n40 1\n%b\n{}" % described)  # type: ignore[arg-type]
+    Janitor(client).sweep()
+    assert used_in(RedisBudgets(client), budget()) == (5, 0)
+
+
+def test_windows_are_told_by_redis_as_the_workers_do(client: redis.Redis) -> None:
+    system = Clock(wall=lambda: 1_000.0, monotonic=lambda: 5.0)  # a machine whose clock is decades behind
+    clock = clock_of(RedisBudgets(client), system)
+    assert abs(clock.wall() - SYSTEM_CLOCK.wall()) < 60
+    client.connection_pool.disconnect()
+    assert abs(clock_of(RedisBudgets(redis.Redis(port=1)), system).wall() - 1_000.0) < 1

@@ -20,8 +20,9 @@ from router.stores import redis_keys
 from router.stores.admission import Admitted, Bid, CacheHit, Option, Settlement
 from router.stores.counters import counter_of, counters_of, window_of
 from router.stores.redis_admission import SCRIPTS, RedisAdmissionStore
-from router.stores.redis_budgets import Janitor, RedisBudgets
+from router.stores.redis_budgets import RedisBudgets
 from router.stores.redis_connection import RedisConnection
+from router.stores.redis_janitor import Janitor
 from router.stores.redis_server import _binary
 from tests.support.spend import spend_record
 

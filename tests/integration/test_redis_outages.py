@@ -24,8 +24,9 @@ from router.stores import redis_keys
 from router.stores.admission import LOCAL_EPOCH, Admitted, Bid, CacheHit, Option, Settlement
 from router.stores.counters import counter_of, counters_of, window_of
 from router.stores.redis_admission import SCRIPTS, SETTLE, RedisAdmissionStore, settle_arguments
-from router.stores.redis_budgets import Janitor, RedisBudgets, Used
+from router.stores.redis_budgets import RedisBudgets, Used
 from router.stores.redis_connection import RedisConnection
+from router.stores.redis_janitor import Janitor
 from tests.support.redis_server import PrivateRedis, redis_server
 from tests.support.spend import spend_record
 

@@ -31,8 +31,8 @@ from router.stores.admission import LOCAL_EPOCH, Admitted, Bid, BudgetCounter, O
 from router.stores.counters import counters_of
 from router.stores.local_admission import PATIENCE_SECONDS, PROBE_SECONDS, LocalAdmissionStore
 from router.stores.redis_admission import SCRIPTS, RedisAdmissionStore
-from router.stores.redis_budgets import Janitor
 from router.stores.redis_connection import RedisConnection
+from router.stores.redis_janitor import Janitor
 from router.stores.spool import Spool, replay_dead, spool_folder
 from router.telemetry import Telemetry
 from tests.support.redis_server import PrivateRedis, redis_server

@@ -12,7 +12,7 @@ import orjson
 
 from policies.periods import MAX_BUCKETS
 from router.errors import StoreUnavailable
-from router.stores import redis_budgets
+from router.stores import redis_janitor
 from router.stores.admission import (
     CAP_DIVISOR,
     Admission,
@@ -170,7 +170,7 @@ class MemoryAdmissionStore:
     def abandon(self) -> None:
         """What the janitor does for a dead worker: its requests are taken to have used what they held."""
         for request_id, held in list(self.pending.items()):
-            self._settle(redis_budgets.abandoned(request_id, held.entry()), is_guess=True)
+            self._settle(redis_janitor.abandoned(request_id, held.entry()), is_guess=True)
 
     def lose_everything(self) -> None:
         """The store is back, and empty."""

@@ -29,20 +29,20 @@ _ABOVE_ALL_SCORES = nextafter(1.0, 2.0)
 
 
 def shadow_price(
-    *, limit: int, spent: int, reserved: int = 0, start_ms: int, end_ms: int, now_ms: int, steepness: int = STEEPNESS
+    *, limit: int, spent: int, start_ms: int, end_ms: int, now_ms: int, steepness: int = STEEPNESS
 ) -> float:
     """What a request must be worth beyond its threshold to be paid for, in [0, 1]: 1 - pace**steepness.
 
     The pace is the share of the limit that is left over the share of the window that is left, with the
-    lead granted: 1 or more costs nothing. The price is 1 when nothing is left, never falls with what is spent
-    or reserved, never rises as time passes, and is 0 at the window's end: what is unused then is worth nothing.
+    lead granted: 1 or more costs nothing. The price is 1 when nothing is left, never falls with what is spent,
+    never rises as time passes, and is 0 at the window's end: what is unused then is worth nothing.
     Amounts in any unit, times in Unix milliseconds; a clock outside the window counts as at its edge.
 
     Raises ValueError for a window without length.
     """
     if end_ms <= start_ms:
         raise ValueError(f"a window that is paced ends after it starts, not {end_ms - start_ms} ms later")
-    left = limit - spent - reserved
+    left = limit - spent
     if left <= 0:
         return 1.0
     remaining_ms = end_ms - (now_ms if now_ms > start_ms else start_ms)

@@ -33,7 +33,7 @@ class Period:
 class Window:
     """A kind of window. `rolling_s` is the length in seconds of one that moves with the clock, else 0.
 
-    A rolling window holds what was used in its last `buckets` whole parts of `bucket_ms`, and in the part under way:
+    A rolling window holds what was used in its last MAX_BUCKETS whole parts of `bucket_ms`, and in the part under way:
     never less than its length, and at most a part more.
     """
 
@@ -43,10 +43,6 @@ class Window:
     @property
     def is_calendar(self) -> bool:
         return self.name in CALENDAR_WINDOWS
-
-    @property
-    def buckets(self) -> int:
-        return MAX_BUCKETS if self.rolling_s else 0
 
     @property
     def bucket_ms(self) -> int:

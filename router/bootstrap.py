@@ -169,7 +169,7 @@ def _services(
 
 def _gauges(admission: LocalAdmissionStore, dispatcher: Dispatcher) -> Gauges:
     circuits_open = {name: state == "open" for name, state in dispatcher.circuit_states().items()}
-    return Gauges(admission.unsettled, circuits_open)
+    return Gauges(admission.unsettled, circuits_open, admission.used_nusd)
 
 
 def request_ids() -> Callable[[], str]:

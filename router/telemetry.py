@@ -105,6 +105,11 @@ class Telemetry(Collector):
             yield GaugeMetricFamily(
                 "parsimony_unsettled_requests", "Settlements that Redis has not acknowledged", value=gauges.unsettled
             )
+            yield GaugeMetricFamily(
+                "parsimony_local_allowance_used_usd",
+                "Spent or held without Redis, of the allowance of which most is used",
+                value=gauges.local_allowance_used_nusd * _USD,
+            )
             circuits = GaugeMetricFamily(
                 "parsimony_circuit_open", "1 while nothing is sent to a deployment", labels=["deployment"]
             )
@@ -135,6 +140,7 @@ class Gauges:
 
     unsettled: int
     circuits_open: Mapping[str, bool]
+    local_allowance_used_nusd: int = 0
 
 
 class _Distribution:

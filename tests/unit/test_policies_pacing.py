@@ -20,10 +20,8 @@ TIMES_MS = st.integers(START_MS - DAY_MS, START_MS + MONTH_MS + DAY_MS)
 SHARES = st.floats(0, 1)
 
 
-def price(limit: int, spent: int, now_ms: int, reserved: int = 0) -> float:
-    return shadow_price(
-        limit=limit, spent=spent, reserved=reserved, start_ms=START_MS, end_ms=START_MS + MONTH_MS, now_ms=now_ms
-    )
+def price(limit: int, spent: int, now_ms: int) -> float:
+    return shadow_price(limit=limit, spent=spent, start_ms=START_MS, end_ms=START_MS + MONTH_MS, now_ms=now_ms)
 
 
 def price_on_day(day: float, spent_share: float) -> float:
@@ -49,13 +47,11 @@ def test_the_price_follows_the_pace(day: float, spent_share: float, expected: fl
     assert price_on_day(day, spent_share) == pytest.approx(expected, abs=1e-5)
 
 
-@given(LIMITS, AMOUNTS, AMOUNTS, TIMES_MS)
-def test_a_price_lies_between_0_and_1_and_is_1_once_nothing_is_left(
-    limit: int, spent: int, reserved: int, now_ms: int
-) -> None:
-    found = price(limit, spent, now_ms, reserved)
+@given(LIMITS, AMOUNTS, TIMES_MS)
+def test_a_price_lies_between_0_and_1_and_is_1_once_nothing_is_left(limit: int, spent: int, now_ms: int) -> None:
+    found = price(limit, spent, now_ms)
     assert 0.0 <= found <= 1.0
-    if spent + reserved >= limit:
+    if spent >= limit:
         assert found == 1.0
 
 
@@ -87,11 +83,6 @@ def test_whoever_is_further_ahead_pays(limit: int, share: float, now_ms: int) ->
     spent = int(limit * (beyond + share * (1 - beyond))) + 1
     assume(spent / limit > beyond * (1 + 1e-9))
     assert price(limit, spent, now_ms) > 0.0
-
-
-@given(LIMITS, AMOUNTS, AMOUNTS, TIMES_MS)
-def test_what_is_reserved_counts_as_spent(limit: int, spent: int, reserved: int, now_ms: int) -> None:
-    assert price(limit, spent, now_ms, reserved) == price(limit, spent + reserved, now_ms)
 
 
 @given(TIMES_MS)

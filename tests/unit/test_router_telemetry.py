@@ -86,11 +86,12 @@ def test_durations_fall_into_buckets() -> None:
 
 
 def test_what_is_so_at_the_moment_is_asked_for_at_the_moment() -> None:
-    now = Gauges(3, {"small": True, "large": False})
+    now = Gauges(3, {"small": True, "large": False}, local_allowance_used_nusd=250_000_000)
     telemetry = Telemetry(gauges=lambda: now)
     assert total(telemetry, "parsimony_unsettled_requests") == 3
     assert total(telemetry, "parsimony_circuit_open", deployment="small") == 1
     assert total(telemetry, "parsimony_circuit_open", deployment="large") == 0
+    assert total(telemetry, "parsimony_local_allowance_used_usd") == 0.25
     now = Gauges(0, {})
     assert total(telemetry, "parsimony_unsettled_requests") == 0
 

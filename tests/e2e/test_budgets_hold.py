@@ -186,6 +186,8 @@ def assert_refused_in_form(case: Case, refused: Sequence[Seen]) -> None:
             assert case.budget is not None
             assert seen.headers[f"x-ratelimit-limit-{kind}"] == str(case.budget.limit)
             assert int(seen.headers["retry-after"]) <= 62
+        elif "x-should-retry" not in seen.headers:
+            assert seen.headers["retry-after"] == "1"  # others only held it
         else:
             assert seen.headers["x-should-retry"] == "false"
             assert ("retry-after" in seen.headers) or case.terms.get("window") in ("lifetime", "rolling:24h")

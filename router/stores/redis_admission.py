@@ -95,6 +95,7 @@ class RedisAdmissionStore:
         """Called with each settlement that Redis did not take for now; true where it is safe on disk."""
         self.on_acknowledged: Callable[[Settlement], None] | None = None
         """Called with each that Redis has booked."""
+        self._resume_at_s = 0.0
         self._clock_offset_s = 0.0
         self._in_flight = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -147,6 +148,10 @@ class RedisAdmissionStore:
             return CacheHit(reply[1])
         if verdict == b"refused":
             return _refused(reply, counters)
+        now_s = asyncio.get_running_loop().time()
+        if now_s >= self._resume_at_s:
+            self._resume_at_s = now_s + _RENEW_SECONDS
+            self._resume()  # the sooner the better: what the ledger does not have yet is known here alone
         raise StoreUnavailable("budget counters are being rebuilt from the ledger", retry_after_s=2)
 
     def reduce(self, request_id: str, counters: Counters, nusd: int, tokens: int) -> None:

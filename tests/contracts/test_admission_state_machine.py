@@ -476,5 +476,5 @@ def test_redis_does_what_the_model_does_whatever_befalls_it(redis_url: str) -> N
     class OnThisRedis(Admissions):
         url = redis_url
 
-    bounds = settings(max_examples=100, stateful_step_count=40, suppress_health_check=list(HealthCheck))
+    bounds = settings(max_examples=60, stateful_step_count=40, suppress_health_check=list(HealthCheck))
     run_state_machine_as_test(OnThisRedis, settings=bounds)

@@ -434,6 +434,22 @@ async def test_requests_under_way_hold_again_though_the_connection_never_broke(
         assert store.ready
 
 
+async def test_whoever_finds_redis_emptied_brings_back_at_once_what_is_held_and_what_was_settled(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.stores.redis_admission._RENEW_SECONDS", 3_600.0)  # no renewal finds it
+    async with opened(server.url) as store:
+        await admit(store, "held")
+        await admit(store, "settled")
+        store.settle(settlement("settled"))
+        await store.drain(5)
+        server.client.flushall()
+        with pytest.raises(StoreUnavailable, match="rebuilt"):
+            await admit(store, "refused")
+        await until(lambda: server.client.xlen(redis_keys.SPEND_STREAM) == 1)
+        assert server.spent_and_reserved() == (0, 100)
+
+
 async def test_what_the_janitor_booked_is_not_held_again(server: Server) -> None:
     async with opened(server.url) as store:
         await admit(store, "r0")

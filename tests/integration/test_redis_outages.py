@@ -391,7 +391,7 @@ async def test_counters_are_taken_from_the_ledger_before_anyone_is_let_in(server
         assert budgets.whole()
         assert (await admit(store, "r2")).epoch not in ("", "1")
     (state,) = budgets.states([BUDGET], NOW)
-    assert (state.spent, state.reserved, state.available) == (400_000, 100, 599_900)
+    assert (state.spent, state.reserved, state.available) == (400_000, 200, 599_800)  # r0 is under way still
     assert server.client.ttl(COUNTER.key) > 0
 
 

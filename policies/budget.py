@@ -96,7 +96,7 @@ class Budget:
     @property
     def is_of_every_user(self) -> bool:
         """It has a counter for each end user of its team."""
-        return self.subject_kind == "user" and self.subject_id.endswith(f"/{EVERY_USER}")
+        return self.subject_kind == "user" and self.subject_id.partition("/")[2] == EVERY_USER
 
     @property
     def downgrades_from(self) -> int | None:

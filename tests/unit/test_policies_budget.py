@@ -106,6 +106,16 @@ def test_what_is_a_rate_limit(changes: dict[str, Any], is_one: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "subject_id", "is_one"),
+    [("user", "search/*", True), ("user", "search/a/*", False), ("user", "search/a*", False), ("tag", "x/*", False)],
+)
+def test_only_a_whole_star_in_place_of_the_user_stands_for_everybody(
+    kind: SubjectKind, subject_id: str, is_one: bool
+) -> None:
+    assert budget(subject_kind=kind, subject_id=subject_id).is_of_every_user is is_one
+
+
+@pytest.mark.parametrize(
     ("changes", "text"),
     [
         ({}, "12.00 USD"),

@@ -124,9 +124,13 @@ def _of_subject(budget: Budget) -> ColumnElement[bool]:
 
 
 def _has_none_of_their_own(budget: Budget, team_id: str) -> ColumnElement[bool]:
-    """Whether a record's end user is one whom this budget of every user limits."""
+    """Whether a record's end user is one whom this budget of every user limits.
+
+    A user may be called `*`: everybody's is nobody's own.
+    """
     their_own = select(BUDGETS.c.id).where(
         BUDGETS.c.subject_kind == "user",
+        BUDGETS.c.subject_id != budget.subject_id,
         BUDGETS.c.subject_id == literal(f"{team_id}/") + LEDGER.c.end_user,
         BUDGETS.c.unit == budget.unit,
         BUDGETS.c.window == budget.window,

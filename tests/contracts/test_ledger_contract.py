@@ -247,6 +247,16 @@ def test_a_budget_of_every_user_leaves_out_who_has_one_of_their_own_of_its_kind(
     assert usage(ledger, "user", "support/ann") == 1
 
 
+def test_a_user_who_calls_herself_everybody_falls_under_the_budget_of_every_user(
+    ledger: Ledger, engine: Engine
+) -> None:
+    directory = SqlDirectory(engine)
+    directory.create_team("support")
+    directory.put_budget(Budget(id="", subject_kind="user", subject_id="support/*", limit=1))
+    ledger.append([spend_record(user, cost_nusd=1, end_user=user) for user in ("*", "ann")])
+    assert usage(ledger, "user", "support/*") == {("*", 0): 1, ("ann", 0): 1}
+
+
 def test_a_record_with_a_nul_in_it_is_kept(ledger: Ledger) -> None:
     assert ledger.append([spend_record("r", response_model="a\0b", detail={"signal": "c\0d"})]) == 1
     kept = ledger.get("r")

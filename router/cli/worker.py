@@ -28,6 +28,10 @@ logger = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 10_000
 """Of one worker, idle ones included: a request on a further one gets 503."""
+IDLE_SECONDS = 75
+"""How long an idle connection is kept: longer than load balancers keep theirs (60 s is usual), so that it is they
+who close it. A worker that stood still for long, as on a machine that was suspended, would otherwise close
+connections under the requests that have come on them meanwhile."""
 
 
 class _Server(uvicorn.Server):
@@ -54,6 +58,7 @@ async def _serve(config: Config, listener: socket.socket, simulated_url: str | N
                 date_header=False,
                 backlog=2048,
                 limit_concurrency=MAX_CONNECTIONS,
+                timeout_keep_alive=IDLE_SECONDS,
                 timeout_graceful_shutdown=int(config.server.drain_seconds),
             )
         )

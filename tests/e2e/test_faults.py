@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from typing import Any
 
 import httpx
@@ -342,6 +344,20 @@ def test_a_client_that_sends_slowly_is_answered(server: Server, key: str, http: 
             connection.sendall(request[start : start + 16])
             time.sleep(0.01)
         assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
+
+
+def test_an_idle_connection_is_kept_for_the_next_request(server: Server, key: str) -> None:
+    """One that the server closes may be closed under a request that has just been sent on it."""
+    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=5)
+    with contextlib.closing(connection):
+        for idle_s in (0, 6):  # uvicorn alone would close it after five
+            time.sleep(idle_s)
+            connection.request("POST", "/v1/chat/completions", json.dumps(question()), headers)
+            connection.auto_open = False  # from now on the same connection, or an error
+            with connection.getresponse() as response:
+                assert response.status == 200
+                response.read()
 
 
 def test_a_client_that_does_not_read_is_given_up(

@@ -44,12 +44,12 @@ class Budget:
     From `downgrade_from` on (a share of the limit; 1 where the action is `downgrade` and it is None) only
     deployments of `downgrade_to` or below are used. `alert_shares` are told of once a window. `paced`
     raises the bar for large models while spend runs ahead of the window. `when_unavailable` says what
-    happens while Redis is away (None: as the configuration says).
+    happens while Redis is away (None: as the configuration says). An `id` that is left empty is made of the identity.
 
     Raises ValueError: what was found and what is allowed.
     """
 
-    id: str
+    id: str = ""
     subject_kind: SubjectKind
     subject_id: str
     limit: int
@@ -83,6 +83,18 @@ class Budget:
         _check_window(self)
         _check_shares(self)
         _check_zone(self.timezone)
+        if not self.id:
+            object.__setattr__(self, "id", _id_of(self))
+
+    @property
+    def kind(self) -> tuple[Unit, str, str | None, Tier | None]:
+        """What it counts, and over which time: a subject has at most one budget of each kind."""
+        return self.unit, self.window, self.model, self.tier
+
+    @property
+    def identity(self) -> tuple[str | None, ...]:
+        """What there can be one budget of only. Its id is no such thing: it outlives the rotation of a key."""
+        return self.subject_kind, self.subject_id, *self.kind
 
     @property
     def hard(self) -> bool:
@@ -116,26 +128,18 @@ class Budget:
         return f"{amount} {'requests at once' if self.unit == 'parallel' else self.unit}"
 
 
-def budget_id(
-    subject_kind: SubjectKind,
-    subject_id: str,
-    *,
-    unit: Unit = "usd",
-    window: str = "month",
-    model: str | None = None,
-    tier: Tier | None = None,
-) -> str:
-    """The id of a budget, from what there can be one of only: `team:support:month`, `key:key_1:minute:tokens`.
+def _id_of(budget: Budget) -> str:
+    """The id of a new budget, from its identity: `team:support:month`, `key:key_1:minute:tokens`.
 
     Colons inside a part are written `%3A`, so that no two budgets share an id.
     """
-    parts = [subject_kind, _without_colons(subject_id), window.replace(":", "-")]
-    if unit != "usd":
-        parts.append(unit)
-    if model is not None:
-        parts.append(f"model={_without_colons(model)}")
-    if tier is not None:
-        parts.append(f"tier={tier}")
+    parts = [budget.subject_kind, _without_colons(budget.subject_id), budget.window.replace(":", "-")]
+    if budget.unit != "usd":
+        parts.append(budget.unit)
+    if budget.model is not None:
+        parts.append(f"model={_without_colons(budget.model)}")
+    if budget.tier is not None:
+        parts.append(f"tier={budget.tier}")
     return ":".join(parts)
 
 

@@ -22,7 +22,6 @@ from policies.budget import (
     SubjectKind,
     Unit,
     WhenUnavailable,
-    budget_id,
 )
 from policies.budget_terms import parse_limit, parse_share
 from policies.catalog import Capability
@@ -168,7 +167,6 @@ class DeclaredBudget(_Section):
         unit: Unit = self._only("limit_", UNITS)
         window = self.window or ("now" if unit == "parallel" else "month")
         return Budget(
-            id=budget_id(kind, subject_id, unit=unit, window=window, model=self.model, tier=self.tier),
             subject_kind=kind,
             subject_id=subject_id,
             limit=parse_limit(getattr(self, f"limit_{unit}"), unit),

@@ -233,12 +233,11 @@ def _is_own(other: Budget, template: Budget, end_user: str) -> bool:
 
     A user may be called `*`: everybody's is nobody's own.
     """
-    kind = (template.unit, template.window, template.model, template.tier)
     return (
         other.subject_kind == "user"
         and not other.is_of_every_user
         and other.subject_id == template.subject_id.removesuffix(EVERY_USER) + end_user
-        and (other.unit, other.window, other.model, other.tier) == kind
+        and other.kind == template.kind
     )
 
 

@@ -13,7 +13,7 @@ from typing import Protocol, Self, TypedDict
 import redis
 
 from classifiers.base import Tier
-from policies.budget import Action, Budget, BudgetState, Source, SubjectKind, Unit, WhenUnavailable, budget_id
+from policies.budget import Action, Budget, BudgetState, Source, SubjectKind, Unit, WhenUnavailable
 from policies.periods import Period
 from router.config import BudgetsConfig
 from router.errors import ConfigError, StoreUnavailable
@@ -76,7 +76,6 @@ def set_budget(
     """
     try:
         budget = Budget(
-            id=budget_id(subject_kind, subject_id, unit=unit, window=window, model=model, tier=tier),
             subject_kind=subject_kind,
             subject_id=subject_id,
             limit=limit,
@@ -85,7 +84,7 @@ def set_budget(
             model=model,
             tier=tier,
         )
-        there = [other for other in stores.directory.list_budgets() if _identity(other) == _identity(budget)]
+        there = [other for other in stores.directory.list_budgets() if other.identity == budget.identity]
         return put_budget(stores, replace(there[0] if there else budget, limit=limit, source="admin", **terms))
     except ValueError as error:
         if isinstance(error, DirectoryError):
@@ -103,7 +102,7 @@ def remove_budget(stores: AdminStores, budget_id: str, source: Source = "admin")
     removed = stores.directory.remove_budget(budget_id, source)
     if removed.subject_kind == "user":
         for other in stores.directory.list_budgets(removed.subject_id.partition("/")[0]):
-            if other.is_of_every_user and _identity(other)[2:] == _identity(removed)[2:]:
+            if other.is_of_every_user and other.kind == removed.kind:
                 _seed(stores, other)
     return removed
 
@@ -120,7 +119,7 @@ def remove_monthly(stores: AdminStores, subject_kind: SubjectKind, subject_id: s
     """Takes away the budget of dollars a month, where there is one. Raises UnknownEntryError without such a subject."""
     wanted = (subject_kind, subject_id, "usd", "month", None, None)
     for budget in stores.directory.list_budgets():
-        if _identity(budget) == wanted:
+        if budget.identity == wanted:
             remove_budget(stores, budget.id)
             return
     if subject_kind == "team":
@@ -151,11 +150,6 @@ def sync_declared(stores: ActingStores, config: BudgetsConfig) -> None:
     for budget in acting.directory.list_budgets():
         if budget.source == "config" and budget.id not in kept:
             remove_budget(acting, budget.id, "config")
-
-
-def _identity(budget: Budget) -> tuple[str | None, ...]:
-    """What there can be one budget of only. Its id is no such thing: it outlives the rotation of a key."""
-    return budget.subject_kind, budget.subject_id, budget.unit, budget.window, budget.model, budget.tier
 
 
 # ---- looking up ----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import orjson
 from sqlalchemy import Connection, Select, and_, delete, func, insert, or_, select, text, true, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from policies.budget import SUBJECT_KINDS, Budget, Source, SubjectKind, budget_id
+from policies.budget import SUBJECT_KINDS, Budget, Source, SubjectKind
 from router.stores.base import DirectoryError, KeyInfo, UnknownEntryError
 from router.stores.sql_schema import BUDGETS, KEYS, PROJECTS
 
@@ -19,11 +19,11 @@ from router.stores.sql_schema import BUDGETS, KEYS, PROJECTS
 def put(connection: Connection, asked: Budget, seed: Callable[[Budget], None] | None) -> tuple[Budget | None, Budget]:
     """The budget as it was, if there was one, and as it is now. Where nothing changes, nothing is done."""
     _take_turns(connection)
-    found = _one(connection, _same_limit(asked))
+    found = _one(connection, and_(_of(asked.subject_kind, asked.subject_id), of_kind(asked)))
     if found is not None and found.source == "config" and asked.source != "config":
         raise _declared_in_configuration(found)
-    # The id outlives rotations and changes of the limit: what was used is counted under it.
-    budget = replace(asked, id=_id_of(asked) if found is None else found.id)
+    # The id outlives rotations and changes of the limit: what was used is counted under it. A new one names itself.
+    budget = replace(asked, id="" if found is None else found.id)
     if budget == found:
         return found, budget
     if seed is not None:
@@ -99,21 +99,9 @@ def _declared_in_configuration(budget: Budget) -> DirectoryError:
     return DirectoryError(f"budget {budget.id!r} is declared in the configuration: change it there")
 
 
-def _id_of(budget: Budget) -> str:
-    return budget_id(
-        budget.subject_kind,
-        budget.subject_id,
-        unit=budget.unit,
-        window=budget.window,
-        model=budget.model,
-        tier=budget.tier,
-    )
-
-
-def _same_limit(budget: Budget) -> ColumnElement[bool]:
-    """What there can be one of only."""
+def of_kind(budget: Budget) -> ColumnElement[bool]:
+    """`Budget.kind`, as a condition on rows."""
     return and_(
-        _of(budget.subject_kind, budget.subject_id),
         BUDGETS.c.unit == budget.unit,
         BUDGETS.c.window == budget.window,
         BUDGETS.c.model == (budget.model or ""),

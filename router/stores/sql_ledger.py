@@ -13,6 +13,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from policies.budget import Budget
 from policies.spend import FIELD_NAMES, SpendRecord
 from router.stores.base import LedgerRefused, SpendGroup
+from router.stores.sql_budgets import of_kind
 from router.stores.sql_engine import reading, writing
 from router.stores.sql_schema import BUDGETS, KEYS, LEDGER
 
@@ -132,10 +133,7 @@ def _has_none_of_their_own(budget: Budget, team_id: str) -> ColumnElement[bool]:
         BUDGETS.c.subject_kind == "user",
         BUDGETS.c.subject_id != budget.subject_id,
         BUDGETS.c.subject_id == literal(f"{team_id}/") + LEDGER.c.end_user,
-        BUDGETS.c.unit == budget.unit,
-        BUDGETS.c.window == budget.window,
-        BUDGETS.c.model == (budget.model or ""),
-        BUDGETS.c.tier == (budget.tier or ""),
+        of_kind(budget),
     )
     return and_(LEDGER.c.end_user != "", ~their_own.exists())
 

@@ -237,7 +237,7 @@ def test_end_users_of_one_team(ledger: Ledger) -> None:
 def test_a_budget_of_every_user_leaves_out_who_has_one_of_their_own_of_its_kind(ledger: Ledger, engine: Engine) -> None:
     directory = SqlDirectory(engine)
     directory.create_team("support")
-    own = {"id": "", "subject_kind": "user", "limit": 1}
+    own = {"subject_kind": "user", "limit": 1}
     for subject, window in (("support/ann", "month"), ("support/ben", "day")):
         directory.put_budget(Budget(**own, subject_id=subject, window=window))  # type: ignore[arg-type]
     ledger.append([spend_record(user, cost_nusd=1, end_user=user) for user in ("ann", "ben", "eve")])
@@ -252,7 +252,7 @@ def test_a_user_who_calls_herself_everybody_falls_under_the_budget_of_every_user
 ) -> None:
     directory = SqlDirectory(engine)
     directory.create_team("support")
-    directory.put_budget(Budget(id="", subject_kind="user", subject_id="support/*", limit=1))
+    directory.put_budget(Budget(subject_kind="user", subject_id="support/*", limit=1))
     ledger.append([spend_record(user, cost_nusd=1, end_user=user) for user in ("*", "ann")])
     assert usage(ledger, "user", "support/*") == {("*", 0): 1, ("ann", 0): 1}
 

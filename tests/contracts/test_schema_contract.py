@@ -156,7 +156,7 @@ def test_a_budget_put_on_top_of_a_migrated_one_keeps_its_id(engine: Engine) -> N
     fill_0001(engine)
     migrate(engine)
     directory = SqlDirectory(engine)
-    put = directory.put_budget(Budget(id="", subject_kind="key", subject_id="key_2", limit=7))
+    put = directory.put_budget(Budget(subject_kind="key", subject_id="key_2", limit=7))
     assert put.id == "key:key_1:month"
     assert len(directory.list_budgets()) == 2
 
@@ -168,10 +168,10 @@ def test_a_downgrade_leaves_what_0001_can_say(engine: Engine) -> None:
     migrate(engine)
     directory = SqlDirectory(engine)
     directory.create_project("support", "web")
-    directory.put_budget(Budget(id="", subject_kind="team", subject_id="support", limit=7, window="day"))
-    directory.put_budget(Budget(id="", subject_kind="team", subject_id="support", limit=7, unit="tokens"))
-    directory.put_budget(Budget(id="", subject_kind="team", subject_id="support", limit=7, model="gpt-4"))
-    directory.put_budget(Budget(id="", subject_kind="organization", subject_id="default", limit=7))
+    directory.put_budget(Budget(subject_kind="team", subject_id="support", limit=7, window="day"))
+    directory.put_budget(Budget(subject_kind="team", subject_id="support", limit=7, unit="tokens"))
+    directory.put_budget(Budget(subject_kind="team", subject_id="support", limit=7, model="gpt-4"))
+    directory.put_budget(Budget(subject_kind="organization", subject_id="default", limit=7))
     to_revision(engine, "0001")
     assert {table: rows(engine, table) for table in before} == before
     assert set(inspect(engine).get_table_names()) == {"teams", "keys", "budgets", "ledger", "alembic_version"}
@@ -186,7 +186,7 @@ def test_a_downgrade_leaves_what_0001_can_say(engine: Engine) -> None:
 def test_the_database_itself_refuses_a_second_budget_of_the_same_kind(engine: Engine) -> None:
     directory = SqlDirectory(engine)
     directory.create_team("support")
-    directory.put_budget(Budget(id="", subject_kind="team", subject_id="support", limit=7))
+    directory.put_budget(Budget(subject_kind="team", subject_id="support", limit=7))
     with pytest.raises(exc.IntegrityError), writing(engine) as connection:
         connection.execute(insert(BUDGETS).from_select(list(BUDGETS.c), select(*_all_but_the_id())))
 

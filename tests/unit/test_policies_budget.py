@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -18,7 +19,6 @@ from policies.budget import (
     BudgetState,
     SubjectKind,
     Unit,
-    budget_id,
 )
 from policies.money import MAX_NUSD
 
@@ -187,12 +187,22 @@ def test_every_subject_can_be_limited_in_every_unit_and_window(kind: str, window
 # what they are called
 
 
-def test_ids_say_what_is_limited() -> None:
-    assert budget_id("team", "support") == "team:support:month"
-    assert budget_id("key", "key_1", unit="tokens", window="minute") == "key:key_1:minute:tokens"
-    assert budget_id("user", "support/*", window="rolling:24h") == "user:support/*:rolling-24h"
-    whole = budget_id("tag", "batch", window="day", unit="requests", model="gpt-4", tier="complex")
-    assert whole == "tag:batch:day:requests:model=gpt-4:tier=complex"
+@pytest.mark.parametrize(
+    ("identity", "id_"),
+    [
+        (("team", "support", "usd", "month", None, None), "team:support:month"),
+        (("key", "key_1", "tokens", "minute", None, None), "key:key_1:minute:tokens"),
+        (("user", "support/*", "usd", "rolling:24h", None, None), "user:support/*:rolling-24h"),
+        (("tag", "b", "requests", "day", "gpt-4", "complex"), "tag:b:day:requests:model=gpt-4:tier=complex"),
+    ],
+)
+def test_a_budget_without_an_id_is_named_by_what_there_can_be_one_of_only(identity: Any, id_: str) -> None:
+    made = _of(*identity)
+    assert (made.id, made.identity, made.kind) == (id_, identity, identity[2:])
+
+
+def test_an_id_that_is_given_stays() -> None:
+    assert replace(budget(), window="day").id == "b"
 
 
 # Colons, and the words that ids are made of: whatever could be taken for another part.
@@ -214,7 +224,7 @@ def test_what_differs_in_anything_has_another_id(
     one: tuple[SubjectKind, str, Unit, str, str | None, Tier | None],
     other: tuple[SubjectKind, str, Unit, str, str | None, Tier | None],
 ) -> None:
-    assert (_id(*one) == _id(*other)) == (one == other)
+    assert (_of(*one).id == _of(*other).id) == (one == other)
 
 
 @pytest.mark.parametrize(
@@ -227,8 +237,8 @@ def test_what_differs_in_anything_has_another_id(
     ],
 )
 def test_ids_that_could_be_taken_for_each_other(one: Any, other: Any) -> None:
-    assert _id(*one) != _id(*other)
+    assert _of(*one).id != _of(*other).id
 
 
-def _id(kind: SubjectKind, subject: str, unit: Unit, window: str, model: str | None, tier: Tier | None) -> str:
-    return budget_id(kind, subject, unit=unit, window=window, model=model, tier=tier)
+def _of(kind: SubjectKind, subject: str, unit: Unit, window: str, model: str | None, tier: Tier | None) -> Budget:
+    return Budget(subject_kind=kind, subject_id=subject, limit=1, unit=unit, window=window, model=model, tier=tier)

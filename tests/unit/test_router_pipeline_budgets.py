@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from policies.budget import Budget, budget_id
+from policies.budget import Budget
 from router.errors import BudgetExhausted, InvalidRequest, RateLimitExceeded
 from router.openai.errors import error_headers
 from router.openai.requests import parse_chat_request
@@ -36,14 +36,7 @@ NOW_S = unix(2026, 11, 10, 12)
 
 
 def budget(kind: str = "team", subject: str = "t", limit: int = 1_000, **changes: Any) -> Budget:
-    names = {name: changes[name] for name in ("unit", "window", "model", "tier") if name in changes}
-    return Budget(
-        id=budget_id(kind, subject, **names),  # type: ignore[arg-type]
-        subject_kind=kind,  # type: ignore[arg-type]
-        subject_id=subject,
-        limit=limit,
-        **changes,
-    )
+    return Budget(subject_kind=kind, subject_id=subject, limit=limit, **changes)  # type: ignore[arg-type]
 
 
 def principal(*budgets: Budget, **changes: Any) -> Principal:

@@ -25,6 +25,11 @@ def parse_limit(value: str | int, unit: Unit) -> int:
     return int(amount)
 
 
+def window_or_default(window: str | None, unit: Unit) -> str:
+    """A window as written; where none is, the month, and `now` for what is only ever held."""
+    return window or ("now" if unit == "parallel" else "month")
+
+
 def parse_share(value: str | int | float) -> Fraction:
     """A share as written: "80%", "0.8" or 0.8. Raises ValueError."""
     text = str(value).strip()

@@ -23,7 +23,7 @@ from policies.budget import (
     Unit,
     WhenUnavailable,
 )
-from policies.budget_terms import parse_limit, parse_share
+from policies.budget_terms import parse_limit, parse_share, window_or_default
 from policies.catalog import Capability
 from policies.money import parse_usd
 from router.errors import ConfigError, InvalidRequest
@@ -165,7 +165,7 @@ class DeclaredBudget(_Section):
         """Raises ValueError where it holds what no budget can."""
         kind, subject_id = self.subject
         unit: Unit = self._only("limit_", UNITS)
-        window = self.window or ("now" if unit == "parallel" else "month")
+        window = window_or_default(self.window, unit)
         return Budget(
             subject_kind=kind,
             subject_id=subject_id,

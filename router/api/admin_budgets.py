@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, StrictInt, StrictStr
 
 from classifiers.base import Tier
 from policies.budget import Action, SubjectKind, Unit, WhenUnavailable
-from policies.budget_terms import parse_limit, parse_share
+from policies.budget_terms import parse_limit, parse_share, window_or_default
 from router.api import admin_examples as examples
 from router.api.admin_access import Caller, CallerOf
 from router.api.admin_examples import documented
@@ -149,7 +149,7 @@ def add_managing(router: APIRouter, services: AdminSource) -> None:
             body.subject_id,
             limit,
             unit=body.unit,
-            window=body.window or ("now" if body.unit == "parallel" else "month"),
+            window=window_or_default(body.window, body.unit),
             model=body.model,
             tier=body.tier,
             terms=_terms(body),

@@ -8,7 +8,7 @@ import typer
 
 from classifiers.base import Tier
 from policies.budget import ORGANIZATION, Action, Budget, SubjectKind, Unit, WhenUnavailable
-from policies.budget_terms import amount_in_unit, budget_name, format_share, parse_limit, parse_share
+from policies.budget_terms import amount_in_unit, budget_name, format_share, parse_limit, parse_share, window_or_default
 from router.cli.admin import administration, now, print_facts, print_json, print_table, print_whole
 from router.cli.audit import print_changes
 from router.cli.options import ConfigOption, JsonOption
@@ -153,7 +153,7 @@ def set_(
             subject_id,
             parse_limit(limit, unit),
             unit=unit,
-            window=window or ("now" if unit == "parallel" else "month"),
+            window=window_or_default(window, unit),
             model=model,
             tier=tier,
             terms=terms,

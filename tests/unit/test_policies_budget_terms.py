@@ -15,6 +15,7 @@ from policies.budget_terms import (
     format_share,
     parse_limit,
     parse_share,
+    window_or_default,
 )
 
 
@@ -52,6 +53,21 @@ def test_a_limit_is_read_in_its_unit(written: str | int, unit: Unit, limit: int)
 def test_what_is_no_limit_is_said(written: Any, unit: Unit, words: str) -> None:
     with pytest.raises(ValueError, match=re.escape(words)):
         parse_limit(written, unit)
+
+
+@pytest.mark.parametrize(
+    ("written", "unit", "window"),
+    [
+        (None, "usd", "month"),
+        (None, "requests", "month"),
+        (None, "parallel", "now"),
+        ("", "tokens", "month"),
+        ("day", "usd", "day"),
+        ("day", "parallel", "day"),
+    ],
+)
+def test_a_window_that_is_left_out_is_the_month_or_now(written: str | None, unit: Unit, window: str) -> None:
+    assert window_or_default(written, unit) == window
 
 
 @pytest.mark.parametrize("written", ["80%", "80 %", "0.8", 0.8, ".80"])

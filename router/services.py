@@ -52,8 +52,6 @@ class AdminServices:
 
     def used_in(self, budget: Budget, period: Period) -> dict[tuple[str, int], int]:
         """What counts against `budget` in `period`, by the ledger: by end user, and by part of a rolling window."""
-        if budget.unit == "parallel":  # which is held and given back, and adds up to nothing
-            return {}
         bucket_ms = budget.parsed_window.bucket_ms or None
         return self.ledger.usage(budget, unix_ms(period.start), unix_ms(period.end), bucket_ms)
 

@@ -181,8 +181,6 @@ def user_states(stores: AdminStores, budget: Budget, now: datetime) -> tuple[Bud
 
 def used_in(ledger: Ledger, budget: Budget, period: Period) -> dict[str, int]:
     """What was used of `budget` in `period`, by the ledger: by end user for a budget of every user, else under ""."""
-    if budget.unit == "parallel":  # which is held and given back, and adds up to nothing
-        return {}
     used = ledger.usage(budget, unix_ms(period.start), unix_ms(period.end))
     return {user: amount for (user, _), amount in used.items()}
 

@@ -149,6 +149,7 @@ class Ledger(Protocol):
         Keyed by (end user, bucket): the user where it is a budget of every user, else ""; the number of the
         part of `bucket_ms` since 1970 where that is given, else 0. Tokens and requests that the cache answered
         do not count, nor do refused requests. What a replaced key used counts for the key that stands in for it.
+        Of requests at once nothing counts: they are held and given back, and are in no ledger while they last.
         """
         ...
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from classifiers.records import record
 
+Kind = Literal["request", "shadow", "judge"]
 Status = Literal["ok", "error", "cancelled", "refused", "abandoned"]
 CacheStatus = Literal["hit", "miss", "off"]
 UsageSource = Literal["provider", "counted", "cache", "reserved", "none"]
@@ -16,6 +17,10 @@ UsageSource = Literal["provider", "counted", "cache", "reserved", "none"]
 @record(kw_only=True)
 class SpendRecord:
     """One request, settled. Amounts are integer nano-USD, times are Unix milliseconds, UTC.
+
+    `kind`: a `request` is an application's; a `shadow` is one sent to the baseline, too, to measure what it would have
+    cost, a `judge` one that compares two answers: `parent_id` is the request that they measure, and their cost is
+    the price of measuring.
 
     `status`: `ok` the client got a whole answer; `error` it got an error, at once or in mid-stream;
     `cancelled` it went away; `refused` a budget forbade it; `abandoned` the process serving
@@ -29,6 +34,10 @@ class SpendRecord:
     """
 
     request_id: str
+    kind: Kind = "request"
+    parent_id: str | None = None
+    sample_share: float | None = None
+    """Of a shadow: the probability with which a request of its stratum was taken into the sample."""
     started_at_ms: int
     duration_ms: int
     first_token_ms: int | None = None
@@ -51,6 +60,10 @@ class SpendRecord:
     tier: str | None = None
     score: float | None = None
     classifier: str | None = None
+    task: str | None = None
+    """The classifier's name for the kind of request that it is."""
+    observed_deployment: str | None = None
+    """Where routing would have sent it, had its alias not been in `observe` mode."""
     status: Status
     error_code: str | None = None
     cache: CacheStatus = "off"
@@ -63,11 +76,23 @@ class SpendRecord:
     reasoning_tokens: int = 0
     usage_source: UsageSource = "none"
     cost_nusd: int = 0
+    retries_nusd: int = 0
+    """The part of `cost_nusd` that attempts before the answer cost."""
+    prompt_cache_nusd: int = 0
+    """What the provider's prompt cache took off `cost_nusd`, less what the baseline's would have taken off
+    `baseline_cost_nusd`."""
+    observed_cost_nusd: int = 0
+    """What `observed_deployment` would have cost, by the tokens of the answer that was given."""
     reserved_nusd: int = 0
     abandoned_nusd: int = 0
     """What had been booked for it as `abandoned` before the truth arrived."""
     price_effective_from: str | None = None
     baseline_model: str
+    baseline_price_effective_from: str | None = None
+    estimator: str | None = None
+    """The version of `policies.baseline` that estimated the baseline's tokens; None where they are known."""
+    recounted_output_tokens: int = 0
+    """The answer that was given, counted with the baseline's tokenizer."""
     baseline_input_tokens: int = 0
     baseline_output_tokens: int = 0
     baseline_cost_nusd: int = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -14,12 +13,10 @@ from router.errors import BudgetExhausted, InvalidRequest, ParsimonyError, RateL
 from router.openai.requests import ChatRequest
 from router.pipeline.reply import Headers
 from router.stores.admission import BudgetCounter, Counters, Option, Refused
-from router.stores.base import Principal
+from router.stores.base import ENTRY_ID, MAX_TAGS, Principal
 from router.stores.counters import NO_COUNTERS, counter_of, counters_of, window_of
 
 MAX_USER_CHARACTERS = 256
-MAX_TAGS = 16
-_TAG = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 _HELD_SECONDS = 1.0
 """After which to ask again for what others only hold: nearly all of it comes back, as their requests end."""
@@ -129,7 +126,7 @@ def named_by(principal: Principal, request: ChatRequest, tags: bytes) -> tuple[s
     if not tags:
         return user, principal.tags
     own = [tag.strip() for tag in tags.decode("latin-1").split(",")]
-    wrong = [tag for tag in own if not _TAG.fullmatch(tag)]
+    wrong = [tag for tag in own if not ENTRY_ID.fullmatch(tag)]
     if wrong or len(own) > MAX_TAGS:
         raise InvalidRequest(
             f"'x-parsimony-tags' must be at most {MAX_TAGS} names between commas, each of 1 to 63 lower-case letters, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,12 @@ from policies.spend import SpendRecord
 Role = Literal["application", "viewer", "manager", "admin"]
 ROLES: tuple[Role, ...] = ("application", "viewer", "manager", "admin")
 """What a key may do: ask models; also read its own team's accounts; also run its own team; run everything."""
+
+
+ENTRY_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+"""What a team's and a project's id and a tag match."""
+MAX_TAGS = 16
+"""Of a key; a request of a trusted one may add as many."""
 
 
 class DirectoryError(ValueError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Collection
@@ -15,6 +14,8 @@ from policies.budget import Budget, Source
 from router.clock import SYSTEM_CLOCK, Clock
 from router.stores import sql_alerts, sql_audit, sql_budgets, sql_keys
 from router.stores.base import (
+    ENTRY_ID,
+    MAX_TAGS,
     ROLES,
     AlertClaim,
     AuditEntry,
@@ -33,10 +34,8 @@ from router.stores.sql_schema import PROJECTS, TEAMS
 SECRET_PREFIX = "sk-parsimony-"
 SECRET_BYTES = 32
 SYSTEM_ACTOR = "system"
-MAX_TAGS = 16
 MAX_AUDIT_ENTRIES = 1_000
 _SHOWN_CHARACTERS = len(SECRET_PREFIX) + 4
-_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _MAX_NAME = 200
 _MAX_GRACE_SECONDS = 90 * 86_400
 
@@ -287,7 +286,7 @@ def _check_subject(connection: Connection, budget: Budget) -> None:
 
 
 def _check_id(what: str, found: str) -> None:
-    if not _ID.fullmatch(found):
+    if not ENTRY_ID.fullmatch(found):
         raise DirectoryError(
             f"{found!r} cannot be {what}: write 1 to 63 lower-case letters, digits, '-' or '_', a letter or digit first"
         )

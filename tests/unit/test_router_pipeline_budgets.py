@@ -14,7 +14,6 @@ from router.errors import BudgetExhausted, InvalidRequest, RateLimitExceeded
 from router.openai.errors import error_headers
 from router.openai.requests import parse_chat_request
 from router.pipeline.budgets import (
-    MAX_TAGS,
     ApplicableBudgets,
     Applied,
     Paces,
@@ -24,7 +23,7 @@ from router.pipeline.budgets import (
     refusal,
 )
 from router.stores.admission import Option, Refused
-from router.stores.base import Principal
+from router.stores.base import MAX_TAGS, Principal
 from router.stores.counters import GRACE_SECONDS
 
 

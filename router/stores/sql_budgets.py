@@ -84,7 +84,7 @@ def hand_over(connection: Connection, old_key_id: str, new_key_id: str) -> None:
 def as_json(budget: Budget) -> dict[str, Any]:
     """For the record of changes: the fields, fractions as text."""
     return asdict(budget) | {
-        "downgrade_from": _fraction_text(budget.downgrade_from),
+        "downgrade_from": None if budget.downgrade_from is None else str(budget.downgrade_from),
         "alert_shares": [str(share) for share in budget.alert_shares],
     }
 
@@ -144,13 +144,9 @@ def _budget(row: Any) -> Budget:
 
 
 def _row(budget: Budget) -> dict[str, Any]:
-    return asdict(budget) | {
-        "model": budget.model or "",
+    values = as_json(budget)
+    return values | {
+        "model": budget.model or "",  # no NULL, of which a unique constraint would take any number
         "tier": budget.tier or "",
-        "downgrade_from": _fraction_text(budget.downgrade_from),
-        "alert_shares": orjson.dumps([str(share) for share in budget.alert_shares]).decode(),
+        "alert_shares": orjson.dumps(values["alert_shares"]).decode(),
     }
-
-
-def _fraction_text(fraction: Fraction | None) -> str | None:
-    return None if fraction is None else str(fraction)

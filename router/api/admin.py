@@ -73,6 +73,7 @@ def admin_router(services: AdminSource, authenticate: Authenticate) -> APIRouter
     reading, managing, administering = (router_for(authenticate, roles) for roles in (READERS, MANAGERS, ADMINS))
     _add_reading(reading, services)
     admin_budgets.add_reading(reading, services)
+    admin_budgets.add_spenders_and_changes(reading, services)
     _add_reports(reading, services)
     _add_requests(reading, services)
     _add_managing(managing, services)

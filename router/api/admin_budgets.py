@@ -106,6 +106,8 @@ def add_reading(router: APIRouter, services: AdminSource) -> None:
         (found,) = standings(services.ledger, states_of(services, [budget], now), now)
         return standing_as_json(found)
 
+
+def add_spenders_and_changes(router: APIRouter, services: AdminSource) -> None:
     @router.get("/spenders", **documented("Show who spends fastest", examples.SPENDERS))
     def show_spenders(
         caller: CallerOf,

@@ -39,6 +39,36 @@ app = typer.Typer(help="What may be used, where that stands, and what it did bef
 IdArgument = Annotated[str, typer.Argument(metavar="BUDGET_ID", help="As `parsimony budgets list --ids` shows it.")]
 _WINDOWS = "hour, day, week, month, quarter, year, lifetime, rolling:7d (m, h, d), or minute for a rate limit"
 
+KindArgument = Annotated[
+    SubjectKind, typer.Argument(metavar="KIND", help="organization, team, project, key, user or tag.")
+]
+SubjectAndLimitArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[SUBJECT] LIMIT",
+        help="Whose (a user's is TEAM/USER, or 'TEAM/*' for each; none for the organization); dollars or a count.",
+    ),
+]
+UnitOption = Annotated[Unit, typer.Option("--unit", help="What is counted.")]
+WindowOption = Annotated[str | None, typer.Option("--window", help=f"{_WINDOWS}; else month, and for parallel now.")]
+ModelOption = Annotated[str | None, typer.Option("--model", help="Count only what this deployment answers.")]
+TierOption = Annotated[Tier | None, typer.Option("--tier", help="Count only what deployments of this tier answer.")]
+TimezoneOption = Annotated[str | None, typer.Option("--timezone", help="Where its windows begin.")]
+ActionOption = Annotated[Action | None, typer.Option("--action", help="What being used up does.")]
+DowngradeFromOption = Annotated[
+    str | None, typer.Option("--downgrade-from", metavar="SHARE", help="From here on small models only: 80%, or none.")
+]
+DowngradeToOption = Annotated[Tier | None, typer.Option("--downgrade-to", help="What small means.")]
+AlertAtOption = Annotated[
+    list[str] | None, typer.Option("--alert-at", metavar="SHARE", help="Tell of this share; repeat for more.")
+]
+PacedOption = Annotated[
+    bool | None, typer.Option("--paced/--not-paced", help="Raise the bar for large models while ahead of the window.")
+]
+WhenUnavailableOption = Annotated[
+    WhenUnavailable | None, typer.Option("--when-unavailable", help="While Redis is away; else as configured.")
+]
+
 
 @app.command("list")
 def list_budgets(
@@ -88,41 +118,19 @@ def show(budget_id: IdArgument, config: ConfigOption = None, as_json: JsonOption
 
 @app.command("set")
 def set_(
-    subject_kind: Annotated[
-        SubjectKind, typer.Argument(metavar="KIND", help="organization, team, project, key, user or tag.")
-    ],
-    subject_and_limit: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="[SUBJECT] LIMIT",
-            help="Whose (a user's is TEAM/USER, or 'TEAM/*' for each; none for the organization); dollars or a count.",
-        ),
-    ],
-    unit: Annotated[Unit, typer.Option("--unit", help="What is counted.")] = "usd",
-    window: Annotated[
-        str | None, typer.Option("--window", help=f"{_WINDOWS}; else month, and for parallel now.")
-    ] = None,
-    model: Annotated[str | None, typer.Option("--model", help="Count only what this deployment answers.")] = None,
-    tier: Annotated[
-        Tier | None, typer.Option("--tier", help="Count only what deployments of this tier answer.")
-    ] = None,
-    timezone: Annotated[str | None, typer.Option("--timezone", help="Where its windows begin.")] = None,
-    action: Annotated[Action | None, typer.Option("--action", help="What being used up does.")] = None,
-    downgrade_from: Annotated[
-        str | None,
-        typer.Option("--downgrade-from", metavar="SHARE", help="From here on small models only: 80%, or none."),
-    ] = None,
-    downgrade_to: Annotated[Tier | None, typer.Option("--downgrade-to", help="What small means.")] = None,
-    alert_at: Annotated[
-        list[str] | None, typer.Option("--alert-at", metavar="SHARE", help="Tell of this share; repeat for more.")
-    ] = None,
-    paced: Annotated[
-        bool | None,
-        typer.Option("--paced/--not-paced", help="Raise the bar for large models while ahead of the window."),
-    ] = None,
-    when_unavailable: Annotated[
-        WhenUnavailable | None, typer.Option("--when-unavailable", help="While Redis is away; else as configured.")
-    ] = None,
+    subject_kind: KindArgument,
+    subject_and_limit: SubjectAndLimitArgument,
+    unit: UnitOption = "usd",
+    window: WindowOption = None,
+    model: ModelOption = None,
+    tier: TierOption = None,
+    timezone: TimezoneOption = None,
+    action: ActionOption = None,
+    downgrade_from: DowngradeFromOption = None,
+    downgrade_to: DowngradeToOption = None,
+    alert_at: AlertAtOption = None,
+    paced: PacedOption = None,
+    when_unavailable: WhenUnavailableOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -142,11 +150,6 @@ def set_(
     with administration(config) as services:
         subject_id, limit = _subject_and_limit(subject_kind, subject_and_limit)
         services.config.check_deployment(model)
-        terms: Terms = {name: value for name, value in given.items() if value is not None}  # type: ignore[assignment]
-        if downgrade_from is not None:
-            terms["downgrade_from"] = None if downgrade_from == "none" else parse_share(downgrade_from)
-        if alert_at:
-            terms["alert_shares"] = tuple(map(parse_share, alert_at))
         budget = set_budget(
             services,
             subject_kind,
@@ -156,7 +159,7 @@ def set_(
             window=window_or_default(window, unit),
             model=model,
             tier=tier,
-            terms=terms,
+            terms=_terms(given, downgrade_from, alert_at),
         )
     if as_json:
         print_json(budget_as_json(budget))
@@ -203,6 +206,16 @@ def _subject_and_limit(kind: SubjectKind, words: list[str]) -> tuple[str, str]:
         expected = "LIMIT" if kind == "organization" else "SUBJECT LIMIT"
         raise ValueError(f"write: parsimony budgets set {kind} {expected}; found {' '.join(words)}")
     return words[0], words[1]
+
+
+def _terms(given: dict[str, Any], downgrade_from: str | None, alert_at: list[str] | None) -> Terms:
+    """Those that were named. Raises ValueError for what is no share."""
+    terms: Terms = {name: value for name, value in given.items() if value is not None}  # type: ignore[assignment]
+    if downgrade_from is not None:
+        terms["downgrade_from"] = None if downgrade_from == "none" else parse_share(downgrade_from)
+    if alert_at:
+        terms["alert_shares"] = tuple(map(parse_share, alert_at))
+    return terms
 
 
 def _print_terms(budgets: tuple[Budget, ...], as_json: bool) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from classifiers.base import DEFAULT_CLASSIFIER, Tier
 from policies.budget import (
@@ -26,41 +26,15 @@ from policies.budget import (
 from policies.budget_terms import parse_limit, parse_share, window_or_default
 from policies.catalog import Capability
 from policies.money import parse_usd
+from router.config_hardware import HardwareUse
+from router.config_reports import ReportsConfig
+from router.config_shadow import ShadowConfig
 from router.errors import ConfigError, InvalidRequest
+from router.sections import Dollars, EnvironmentName, Name, Score, Seconds, Section, Share
 from router.yaml_file import UnreadableFile, problems, read_yaml
 
-Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$")]
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-EnvironmentName = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-Score = Annotated[float, Field(ge=0, le=1)]
 
-
-def _dollars(value: Any) -> Any:
-    parse_usd(value)
-    return value
-
-
-def _share(value: Any) -> Any:
-    parse_share(value)
-    return value
-
-
-# Both stay as they were written: what they mean is asked of the section that holds them.
-Dollars = Annotated[str | int, BeforeValidator(_dollars)]
-Share = Annotated[str | float, BeforeValidator(_share)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty(cls, values: Any) -> Any:
-        """A section with nothing but comments in it reads as null; it is empty."""
-        return {} if values is None else values
-
-
-class ServerConfig(_Section):
+class ServerConfig(Section):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65_535)
     workers: int = Field(default=1, ge=1, le=256)
@@ -68,29 +42,29 @@ class ServerConfig(_Section):
     drain_seconds: Seconds = 30
 
 
-class RedisConfig(_Section):
+class RedisConfig(Section):
     url: str | None = None
     timeout_seconds: Seconds = 2
 
 
-class SqlConfig(_Section):
+class SqlConfig(Section):
     url: str | None = None
 
 
-class LoggingConfig(_Section):
+class LoggingConfig(Section):
     format: Literal["console", "json"] = "console"
     level: Literal["debug", "info", "warning", "error"] = "info"
     requests: bool = False
     prompts: bool = False
 
 
-class ClassifierConfig(_Section):
+class ClassifierConfig(Section):
     name: str = DEFAULT_CLASSIFIER
     evidence: Path | None = None
     quality_targets: Path | None = None
 
 
-class CacheConfig(_Section):
+class CacheConfig(Section):
     enabled: bool = True
     scope: Literal["team", "everyone"] = "team"
     ttl_seconds: int = Field(default=86_400, ge=1)
@@ -98,18 +72,18 @@ class CacheConfig(_Section):
     max_temperature: float = Field(default=1.0, ge=0)
 
 
-class RetryConfig(_Section):
+class RetryConfig(Section):
     max_attempts: int = Field(default=2, ge=1, le=10)
     base_seconds: Seconds = 0.1
     max_seconds: Seconds = 5
 
 
-class BreakerConfig(_Section):
+class BreakerConfig(Section):
     failures: int = Field(default=5, ge=1)
     open_seconds: Seconds = 15
 
 
-class WebhookConfig(_Section):
+class WebhookConfig(Section):
     """Where alerts are posted. Its URL and its secret are credentials, so the environment holds them."""
 
     url_env: EnvironmentName
@@ -128,11 +102,11 @@ class WebhookConfig(_Section):
         return None
 
 
-class AlertsConfig(_Section):
+class AlertsConfig(Section):
     webhooks: tuple[WebhookConfig, ...] = Field(default=(), max_length=16)
 
 
-class DeclaredBudget(_Section):
+class DeclaredBudget(Section):
     """A budget that the configuration holds: whose it is, one limit, and the terms of `policies.budget.Budget`."""
 
     organization: Literal[True] | None = None
@@ -199,7 +173,7 @@ class DeclaredBudget(_Section):
         return self
 
 
-class BudgetsConfig(_Section):
+class BudgetsConfig(Section):
     when_unavailable: WhenUnavailable = "refuse"
     local_allowance_usd: Dollars = "1.00"
     declared: tuple[DeclaredBudget, ...] = ()
@@ -221,13 +195,13 @@ class BudgetsConfig(_Section):
         return self
 
 
-class TimeoutConfig(_Section):
+class TimeoutConfig(Section):
     connect_seconds: Seconds = 3
     first_token_seconds: Seconds = 60
     total_seconds: Seconds = 600
 
 
-class DeploymentConfig(_Section):
+class DeploymentConfig(Section):
     name: Name
     provider: Literal["openai", "litellm", "simulated"] = "openai"
     provider_name: str
@@ -243,6 +217,7 @@ class DeploymentConfig(_Section):
     stream_usage: bool = True
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
     timeouts: TimeoutConfig = TimeoutConfig()
+    hardware: HardwareUse | None = None
 
     def resolved_base_url(self, environ: Mapping[str, str]) -> str | None:
         from_env = environ.get(self.base_url_env, "") if self.base_url_env else ""
@@ -265,7 +240,8 @@ class DeploymentConfig(_Section):
         return self
 
 
-class AliasConfig(_Section):
+class AliasConfig(Section):
+    mode: Literal["route", "observe"] = "route"
     deployments: tuple[Name, ...] | None = Field(default=None, min_length=1)
     moderate_from: Score | None = None
     complex_from: Score | None = None
@@ -289,7 +265,7 @@ class AliasConfig(_Section):
         return self
 
 
-class Config(_Section):
+class Config(Section):
     server: ServerConfig = ServerConfig()
     data_dir: Path = Path("data")
     redis: RedisConfig = RedisConfig()
@@ -301,7 +277,11 @@ class Config(_Section):
     breaker: BreakerConfig = BreakerConfig()
     alerts: AlertsConfig = AlertsConfig()
     budgets: BudgetsConfig = BudgetsConfig()
+    shadow: ShadowConfig = ShadowConfig()
+    reports: ReportsConfig = ReportsConfig()
     prices: Path = Path("prices.yaml")
+    hardware: Path = Path("hardware.yaml")
+    router_hardware: HardwareUse | None = None
     baseline: str = "gpt-4"
     simulate: Literal["auto", "always", "never"] = "auto"
     deployments: tuple[DeploymentConfig, ...] = Field(min_length=1)
@@ -378,4 +358,10 @@ def load_config(path: Path) -> Config:
     named = {"evidence": config.classifier.evidence, "quality_targets": config.classifier.quality_targets}
     beside = {key: (path.parent / file).resolve() for key, file in named.items() if file is not None}
     classifier = config.classifier.model_copy(update=beside)
-    return config.model_copy(update={"prices": (path.parent / config.prices).resolve(), "classifier": classifier})
+    return config.model_copy(
+        update={
+            "prices": (path.parent / config.prices).resolve(),
+            "hardware": (path.parent / config.hardware).resolve(),
+            "classifier": classifier,
+        }
+    )

@@ -33,6 +33,8 @@ _REHOLD_SECONDS = 4.0
 """After a loss, longer than a worker takes to notice it and to hold again what its requests under way held."""
 _KNOWN_SECONDS = STALE_SECONDS + 2.0
 """Until each worker has read a new budget, and the ledger has what it let in before."""
+_SEEDING_SECONDS = 0.5
+"""For how long to seed in one round. A sum over the ledger takes a millisecond, or a second of a large one."""
 _RECONCILE_SECONDS = 600.0
 _RECONCILED_AT_ONCE = 10
 _USERS_SECONDS = 30.0
@@ -91,15 +93,18 @@ class Housekeeper:
 
         A worker that had not read a new budget yet booked its requests to the ledger. A replica that took over may
         lack the last that was booked; workers send the records again, but whose use it counts it cannot tell.
+        Thousands are spread over rounds, and a new budget does not wait for them: the last that fell due comes first.
         """
         now_s, run_id = self._clock.monotonic(), self._admin.budgets.run_id()
         known = self._seed_at_s if run_id == self._run_id else {}
         self._run_id = run_id
         self._seed_at_s = {budget.id: known.get(budget.id, now_s + _KNOWN_SECONDS) for budget in budgets}
-        for budget in budgets:
-            if now_s >= self._seed_at_s[budget.id]:
-                self._admin.seed(budget)
-                self._seed_at_s[budget.id] = inf
+        due = [budget for budget in budgets if now_s >= self._seed_at_s[budget.id]]
+        for budget in sorted(due, key=lambda budget: self._seed_at_s[budget.id], reverse=True):
+            self._admin.seed(budget)
+            self._seed_at_s[budget.id] = inf
+            if self._clock.monotonic() - now_s >= _SEEDING_SECONDS:
+                return
 
     def _take_from_ledger(self) -> None:
         now_s = self._clock.monotonic()

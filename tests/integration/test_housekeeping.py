@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import orjson
@@ -121,3 +121,34 @@ def test_what_a_redis_that_took_over_lacks_counts(tmp_path: Path, window: str) -
         server.stop()
         server.start()
         assert [spent_later() for _ in range(2)] == [0, 90]
+
+
+def test_seeding_many_budgets_is_spread_over_rounds_and_the_newest_come_first(tmp_path: Path) -> None:
+    hand, seeded = replace(HAND), list[str]()
+
+    class LargeLedger(AdminServices):
+        def seed(self, budget: Budget) -> None:
+            seeded.append(budget.window)
+            hand.now_s += 0.3
+
+    with redis_server(tmp_path) as server, redis.Redis.from_url(server.url) as client:
+        client.set(redis_keys.COUNTERS_WHOLE, "1")
+        config = write_config(tmp_path, server.url)
+        with open_stores(config) as services:
+            slow = LargeLedger(**{field.name: getattr(services, field.name) for field in fields(services)})
+            house = Housekeeper(load_config(config), slow, hand.clock())
+            services.directory.create_team("support")
+            for windows in (("day", "hour", "month", "quarter"), ("year",)):
+                for window in windows:
+                    set_budget(services, "team", "support", 1_000, window=window, terms={})
+                house.round(sweep=True)
+                hand.now_s += 2
+            hand.now_s += 6
+
+            def round_seeds() -> list[str]:
+                seeded.clear()
+                house.round(sweep=True)
+                return seeded.copy()
+
+            assert [round_seeds() for _ in range(4)] == [["year", "day"], ["hour", "month"], ["quarter"], []]
+            house.close()

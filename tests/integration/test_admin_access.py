@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,18 +12,10 @@ from router.clock import SYSTEM_CLOCK
 from router.services import AdminServices
 from router.stores import administration
 from router.stores.base import Role
-from tests.support.admin_api import client_of, open_stores
-from tests.support.administration import write_config
-from tests.support.redis_server import redis_server
+from tests.support.admin_api import client_of
 from tests.support.spend import spend_record
 
 USD = 10**9
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as server:
-        yield server.url
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +30,21 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path, redis_url: str) -> Iterator[House]:
-    with open_stores(write_config(tmp_path, redis_url)) as services:
-        services.budgets._redis.flushall()
-        directory, keys = services.directory, {}
-        for team in ("support", "sales"):
-            directory.create_team(team)
-            directory.create_project(team, f"{team}-chat")
-            keys[team] = directory.create_key(team, "k")[0].id
-            now_ms = int(SYSTEM_CLOCK.wall() * 1000)
-            services.ledger.append([spend_record(f"of-{team}", team_id=team, started_at_ms=now_ms, deployment="small")])
-            administration.set_budget(services, "team", team, USD, terms={})
-            administration.set_budget(services, "project", f"{team}-chat", USD, terms={})
-            administration.set_budget(services, "key", keys[team], USD, terms={})
-            administration.set_budget(services, "user", f"{team}/*", USD, terms={})
-        administration.set_budget(services, "organization", "default", USD, terms={})
-        administration.set_budget(services, "tag", "batch", USD, terms={})
-        yield House(services, keys)
+def house(services: AdminServices) -> House:
+    directory, keys = services.directory, {}
+    for team in ("support", "sales"):
+        directory.create_team(team)
+        directory.create_project(team, f"{team}-chat")
+        keys[team] = directory.create_key(team, "k")[0].id
+        now_ms = int(SYSTEM_CLOCK.wall() * 1000)
+        services.ledger.append([spend_record(f"of-{team}", team_id=team, started_at_ms=now_ms, deployment="small")])
+        administration.set_budget(services, "team", team, USD, terms={})
+        administration.set_budget(services, "project", f"{team}-chat", USD, terms={})
+        administration.set_budget(services, "key", keys[team], USD, terms={})
+        administration.set_budget(services, "user", f"{team}/*", USD, terms={})
+    administration.set_budget(services, "organization", "default", USD, terms={})
+    administration.set_budget(services, "tag", "batch", USD, terms={})
+    return House(services, keys)
 
 
 def set_budget(client: TestClient, kind: str, subject_id: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +14,7 @@ from router.stores.administration import set_budget
 from router.stores.base import secret_sha256
 from tests.support.admin_api import client_of, open_stores
 from tests.support.administration import write_config
-from tests.support.redis_server import redis_server
 from tests.support.spend import spend_record
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as server:
-        yield server.url
-
-
-@pytest.fixture
-def services(tmp_path: Path, redis_url: str) -> Iterator[AdminServices]:
-    with open_stores(write_config(tmp_path, redis_url)) as services:
-        yield services
 
 
 @pytest.fixture

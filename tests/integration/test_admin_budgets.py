@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,25 +15,16 @@ from router.services import AdminServices
 from tests.support.admin_api import client_of, open_stores
 from tests.support.administration import write_config
 from tests.support.budgets_declared import declare
-from tests.support.redis_server import redis_server
 from tests.support.spend import spend_record
 
 USD = 10**9
 
 
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as server:
-        yield server.url
-
-
 @pytest.fixture
-def services(tmp_path: Path, redis_url: str) -> Iterator[AdminServices]:
-    with open_stores(write_config(tmp_path, redis_url)) as services:
-        services.budgets._redis.flushall()
-        services.directory.create_team("support")
-        services.directory.create_project("support", "chat")
-        yield services
+def services(services: AdminServices) -> AdminServices:
+    services.directory.create_team("support")
+    services.directory.create_project("support", "chat")
+    return services
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,37 +11,14 @@ import typer
 from typer.testing import CliRunner, Result
 
 from policies.budget import Budget
-from router.bootstrap import open_admin
 from router.cli import explain, keys, report, teams
 from router.clock import SYSTEM_CLOCK
 from router.services import AdminServices
 from router.stores.base import secret_sha256
-from router.stores.sql_engine import migrate
 from tests.support.administration import write_config
-from tests.support.redis_server import redis_server
 from tests.support.spend import spend_record
 
 Command = Callable[..., Result]
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as server:
-        yield server.url
-
-
-@pytest.fixture
-def config(tmp_path: Path, redis_url: str) -> Path:
-    return write_config(tmp_path, redis_url)
-
-
-@pytest.fixture
-def services(config: Path) -> Iterator[AdminServices]:
-    services = open_admin(config)
-    services.budgets._redis.flushall()
-    migrate(services.engine)
-    yield services
-    services.engine.dispose()
 
 
 @pytest.fixture

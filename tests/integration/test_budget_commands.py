@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,34 +16,24 @@ from router.cli.app import app
 from router.clock import SYSTEM_CLOCK
 from router.services import AdminServices
 from router.stores.administration import user_states
-from tests.support.admin_api import open_stores
 from tests.support.administration import write_config
-from tests.support.redis_server import redis_server
 from tests.support.spend import spend_record
 
 Command = Callable[..., Result]
 USD = 10**9
 
 
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as server:
-        yield server.url
+@pytest.fixture
+def services(services: AdminServices) -> AdminServices:
+    services.directory.create_team("support")
+    return services
 
 
 @pytest.fixture
-def services(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[AdminServices]:
-    config = write_config(tmp_path, redis_url)
+def run(config: Path, services: AdminServices, monkeypatch: pytest.MonkeyPatch) -> Command:
     monkeypatch.setenv("PARSIMONY_CONFIG", str(config))
     monkeypatch.setenv("LOGNAME", "wei")
-    with open_stores(config) as services:
-        services.budgets._redis.flushall()
-        services.directory.create_team("support")
-        yield services
 
-
-@pytest.fixture
-def run(services: AdminServices) -> Command:
     def invoke(*words: str) -> Result:
         return CliRunner().invoke(app, words)
 

@@ -13,6 +13,10 @@ Status = Literal["ok", "error", "cancelled", "refused", "abandoned"]
 CacheStatus = Literal["hit", "miss", "off"]
 UsageSource = Literal["provider", "counted", "cache", "reserved", "none"]
 
+SHADOW_TAG = "(shadow)"
+"""What shadows bear in place of their request's tags. No key and no request can be given it, and only a configuration
+has a budget of it: the one that limits measuring."""
+
 
 @record(kw_only=True)
 class SpendRecord:
@@ -20,7 +24,8 @@ class SpendRecord:
 
     `kind`: a `request` is an application's; a `shadow` is one sent to the baseline, too, to measure what it would have
     cost, a `judge` one that compares two answers: `parent_id` is the request that they measure, and their cost is
-    the price of measuring.
+    the price of measuring. It is booked under the team, project, key and user of that request, and counts against
+    none of their budgets: against the organisation's, and those of its tag.
 
     `status`: `ok` the client got a whole answer; `error` it got an error, at once or in mid-stream;
     `cancelled` it went away; `refused` a budget forbade it; `abandoned` the process serving
@@ -80,7 +85,8 @@ class SpendRecord:
     """The part of `cost_nusd` that attempts before the answer cost."""
     prompt_cache_nusd: int = 0
     """What the provider's prompt cache took off `cost_nusd`, less what the baseline's would have taken off
-    `baseline_cost_nusd`."""
+    `baseline_cost_nusd`. So of a shadow, which has no counterfactual, `cost_nusd` - `retries_nusd` + this is its cost
+    without that discount; what its request was booked at, without, is `detail["booked_nusd"]`."""
     observed_cost_nusd: int = 0
     """What `observed_deployment` would have cost, by the tokens of the answer that was given."""
     reserved_nusd: int = 0

@@ -26,6 +26,7 @@ from policies.budget import (
 from policies.budget_terms import parse_limit, parse_share, window_or_default
 from policies.catalog import Capability
 from policies.money import parse_usd
+from policies.spend import SHADOW_TAG
 from router.config_hardware import HardwareUse
 from router.config_reports import ReportsConfig
 from router.config_shadow import ShadowConfig
@@ -169,6 +170,8 @@ class DeclaredBudget(Section):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
+        if self.tag == SHADOW_TAG:
+            raise ValueError(f"the tag {SHADOW_TAG!r} is limited by shadow.limit_usd")
         self.budget()
         return self
 
@@ -241,7 +244,11 @@ class DeploymentConfig(Section):
 
 
 class AliasConfig(Section):
+    """`mode` `observe` sends everything to the baseline, and records where routing would have sent it. `shadow` false:
+    none of its requests is sent to the baseline as well, to be measured."""
+
     mode: Literal["route", "observe"] = "route"
+    shadow: bool = True
     deployments: tuple[Name, ...] | None = Field(default=None, min_length=1)
     moderate_from: Score | None = None
     complex_from: Score | None = None
@@ -311,6 +318,30 @@ class Config(Section):
             if declared.model is not None and declared.model not in self.deployment_names:
                 raise ValueError(f"budgets.declared.{at}.model: {self._no_deployment(declared.model)}")
         return self
+
+    @model_validator(mode="after")
+    def _baseline_is_deployed(self) -> Self:
+        needing = [f"aliases.{name}.mode" for name, settings in self.aliases.items() if settings.mode == "observe"]
+        needing += ["shadow.share"] if self.shadow.share else []
+        known = self.baseline_deployments
+        if needing and not known:
+            raise ValueError(f"{needing[0]} needs a deployment whose price is the baseline's, {self.baseline!r}")
+        if self.shadow.deployment not in (None, *known):
+            raise ValueError(
+                f"shadow.deployment is {self.shadow.deployment!r}; it must be a deployment of the baseline "
+                f"{self.baseline!r}: {', '.join(map(repr, known)) or 'there is none'}"
+            )
+        return self
+
+    @property
+    def baseline_deployments(self) -> tuple[str, ...]:
+        """Those of the baseline's model, the one that measures first."""
+        names = [deployment.name for deployment in self.deployments if deployment.price == self.baseline]
+        return tuple(sorted(names, key=lambda name: name != self.shadow.deployment))
+
+    def declared_budgets(self) -> tuple[Budget, ...]:
+        """What `budgets` declares, and what limits measuring, where anything is measured."""
+        return self.budgets.declared_budgets() + ((self.shadow.budget(),) if self.shadow.share else ())
 
     @property
     def deployment_names(self) -> tuple[str, ...]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from policies.budget import Budget
+from policies.money import parse_usd
+from policies.spend import SHADOW_TAG
 from router.sections import Dollars, Name, Section
 
 
@@ -14,3 +17,17 @@ class ShadowConfig(Section):
     share: float = Field(default=0, ge=0, le=1)
     deployment: Name | None = None
     limit_usd: Dollars = "10.00"
+
+    def budget(self) -> Budget:
+        """A budget like every other, so that it is held, counted, recounted, listed and told of like every other.
+
+        While Redis is away nothing is measured, whatever budgets do that requests depend on.
+        """
+        return Budget(
+            subject_kind="tag",
+            subject_id=SHADOW_TAG,
+            limit=parse_usd(self.limit_usd),
+            action="reject",
+            when_unavailable="refuse",
+            source="config",
+        )

@@ -26,7 +26,7 @@ def prepare(settings: Config, announce: Callable[[str], None]) -> None:
         if secret is not None:
             announce(secret)
         _count(admin)
-        sync_declared(admin, settings.budgets)
+        sync_declared(admin, settings.declared_budgets())
     finally:
         admin.engine.dispose()
 

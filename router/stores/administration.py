@@ -15,7 +15,6 @@ import redis
 from classifiers.base import Tier
 from policies.budget import Action, Budget, BudgetState, Source, SubjectKind, Unit, WhenUnavailable
 from policies.periods import Period
-from router.config import BudgetsConfig
 from router.errors import ConfigError, StoreUnavailable
 from router.stores.base import (
     AdminStores,
@@ -128,7 +127,7 @@ def remove_monthly(stores: AdminStores, subject_kind: SubjectKind, subject_id: s
         key_of(stores, subject_id)
 
 
-def sync_declared(stores: ActingStores, config: BudgetsConfig) -> None:
+def sync_declared(stores: ActingStores, budgets: Sequence[Budget]) -> None:
     """Sets the budgets that the configuration declares, and removes those that it no longer does.
 
     Raises ConfigError that names the budget where one cannot be: its team, project or key must be there.
@@ -137,7 +136,7 @@ def sync_declared(stores: ActingStores, config: BudgetsConfig) -> None:
     # A key's budget goes over to the one that replaces it; the file may still name the old one.
     successors = {key.id: key.replaced_by for key in acting.directory.list_keys() if key.replaced_by is not None}
     kept = set()
-    for at, declared in enumerate(config.declared_budgets()):
+    for at, declared in enumerate(budgets):
         subject_id = declared.subject_id
         if declared.subject_kind == "key":
             subject_id = successors.get(subject_id, subject_id)

@@ -11,6 +11,7 @@ from typing import Any, Self
 from sqlalchemy import Connection, Engine, exc, insert, select
 
 from policies.budget import Budget, Source
+from policies.spend import SHADOW_TAG
 from router.clock import SYSTEM_CLOCK, Clock
 from router.stores import sql_alerts, sql_audit, sql_budgets, sql_keys
 from router.stores.base import (
@@ -281,7 +282,7 @@ def _check_subject(connection: Connection, budget: Budget) -> None:
         key = sql_keys.existing(connection, subject_id)
         if key.replaced_by is not None:
             raise DirectoryError(f"key {subject_id!r} was replaced by {key.replaced_by!r}, which has its budgets now")
-    elif kind == "tag":
+    elif kind == "tag" and not (subject_id == SHADOW_TAG and budget.source == "config"):
         _check_id("a tag", subject_id)
 
 

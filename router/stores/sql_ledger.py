@@ -106,6 +106,17 @@ _COUNTED: dict[str, tuple[ColumnElement[int], ColumnElement[bool]]] = {
 
 
 def _of_subject(budget: Budget) -> ColumnElement[bool]:
+    """What measures requests (shadows, judges) is no use of theirs: it counts for the organisation, and by its tag."""
+    kind, subject = budget.subject_kind, budget.subject_id
+    if kind == "organization":
+        return true()
+    if kind == "tag":
+        # LIKE would ignore case on SQLite, and take `_` for any character.
+        return func.replace(LEDGER.c.tags, f",{subject},", "") != LEDGER.c.tags
+    return and_(LEDGER.c.kind == "request", _of_spender(budget))
+
+
+def _of_spender(budget: Budget) -> ColumnElement[bool]:
     kind, subject = budget.subject_kind, budget.subject_id
     if kind == "team":
         return LEDGER.c.team_id == subject
@@ -114,14 +125,9 @@ def _of_subject(budget: Budget) -> ColumnElement[bool]:
     if kind == "key":
         replaced = select(KEYS.c.id).where(KEYS.c.replaced_by == subject)
         return or_(LEDGER.c.key_id == subject, LEDGER.c.key_id.in_(replaced))
-    if kind == "user":
-        team, _, user = subject.partition("/")
-        named = _has_none_of_their_own(budget, team) if budget.is_of_every_user else LEDGER.c.end_user == user
-        return and_(LEDGER.c.team_id == team, named)
-    if kind == "tag":
-        # LIKE would ignore case on SQLite, and take `_` for any character.
-        return func.replace(LEDGER.c.tags, f",{subject},", "") != LEDGER.c.tags
-    return true()  # the organisation's: everything
+    team, _, user = subject.partition("/")
+    named = _has_none_of_their_own(budget, team) if budget.is_of_every_user else LEDGER.c.end_user == user
+    return and_(LEDGER.c.team_id == team, named)
 
 
 def _has_none_of_their_own(budget: Budget, team_id: str) -> ColumnElement[bool]:

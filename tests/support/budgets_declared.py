@@ -11,4 +11,4 @@ from router.stores.administration import sync_declared
 
 def declare(services: AdminServices, *declared: dict[str, Any]) -> None:
     """What a server does when it starts with these, and no others."""
-    sync_declared(services, BudgetsConfig.model_validate({"declared": list(declared)}))
+    sync_declared(services, BudgetsConfig.model_validate({"declared": list(declared)}).declared_budgets())

@@ -19,6 +19,7 @@ from router.stores.administration import unix_ms
 from router.stores.counters import window_of
 from router.stores.local_admission import LocalAdmissionStore
 from router.stores.redis_budgets import RedisBudgets
+from router.stores.sql_books import SqlBooks
 from router.stores.sql_directory import SqlDirectory
 from router.stores.sql_ledger import SqlLedger
 from router.stores.sql_rates import SqlRates
@@ -40,6 +41,10 @@ class AdminServices:
     @property
     def rates(self) -> SqlRates:
         return SqlRates(self.engine)
+
+    @property
+    def books(self) -> SqlBooks:
+        return SqlBooks(self.engine)
 
     def acting_as(self, actor: str) -> Self:
         """The same, whose changes are recorded as those of `actor`."""

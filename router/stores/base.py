@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, Self
 
 from policies.budget import Budget, BudgetState, Source
 from policies.spend import SpendRecord
+from router.stores.cells import Books
 
 Role = Literal["application", "viewer", "manager", "admin"]
 ROLES: tuple[Role, ...] = ("application", "viewer", "manager", "admin")
@@ -290,6 +291,9 @@ class AdminStores(Protocol):
 
     @property
     def ledger(self) -> Ledger: ...
+
+    @property
+    def books(self) -> Books: ...
 
     @property
     def budgets(self) -> BudgetCounters: ...

@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+HOUR_MS = 3_600_000
+
 Dimension = Literal[
     "hour_ms",
     "team_id",
@@ -37,7 +39,7 @@ End users and tags are in no roll-up: sums by them read every record of the peri
 """
 
 Filter = Mapping[Dimension, Collection[str | bool | None]]
-"""By dimension, the values that are let in."""
+"""By dimension, the values that are let in. `tags` is compared as a whole, as the record has it: ",batch,nightly,"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +109,7 @@ ROUTER = "(router)"
 class Books(Protocol):
     """The ledger as reports read it. Raises StoreUnavailable."""
 
-    def cells(
-        self, from_ms: int, to_ms: int, by: Sequence[Dimension], where: Filter | None = None
-    ) -> tuple[Cell, ...]:
+    def cells(self, from_ms: int, to_ms: int, by: Sequence[Dimension], where: Filter | None = None) -> tuple[Cell, ...]:
         """Sums over what started in [from_ms, to_ms), in the order of their keys. Whole hours come from roll-ups,
         the rest from the records."""
         ...

@@ -177,3 +177,14 @@ LEDGER = Table(
 )
 Index(None, LEDGER.c.team_id, LEDGER.c.started_at_ms)
 Index(None, LEDGER.c.key_id, LEDGER.c.started_at_ms)
+
+# What machines cost, hour by hour, busy or idle. A closed hour stays as it is.
+HOUR_COSTS = Table(
+    "hour_costs",
+    METADATA,
+    Column("hour_ms", BigInteger, primary_key=True),
+    Column("source", Text, primary_key=True),  # a deployment, or cells.ROUTER
+    Column("hardware", Text, nullable=False),
+    Column("unit_count", Integer, nullable=False),
+    Column("cost_nusd", BigInteger, nullable=False),
+)

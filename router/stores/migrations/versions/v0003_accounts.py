@@ -28,8 +28,18 @@ def upgrade() -> None:
         op.add_column("ledger", sa.Column(name, type_))
     for name in _AMOUNTS:
         op.add_column("ledger", sa.Column(name, sa.BigInteger, nullable=False, server_default="0"))
+    op.create_table(
+        "hour_costs",
+        sa.Column("hour_ms", sa.BigInteger, nullable=False),
+        sa.Column("source", sa.Text, nullable=False),
+        sa.Column("hardware", sa.Text, nullable=False),
+        sa.Column("unit_count", sa.Integer, nullable=False),
+        sa.Column("cost_nusd", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("hour_ms", "source", name="pk_hour_costs"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("hour_costs")
     for name in ("kind", *_NULLABLE, *_AMOUNTS):
         op.drop_column("ledger", name)

@@ -20,8 +20,12 @@ IMAGE_TOKENS = 16_384
 class Price:
     """What a provider charges from `effective_from` on, in nano-USD per million tokens.
 
-    `cached_input_nusd_per_mtok` is None where the provider grants no discount on cached input.
-    Raises ValueError for a negative amount.
+    `cached_input_nusd_per_mtok` is None where the provider grants no discount on cached input, and
+    `cache_write_nusd_per_mtok` where it takes nothing extra for putting input into its cache.
+
+    `tiers` hold for requests with more input than their `above_input_tokens`, for all tokens of these from the first
+    on; of several the last that is reached. `batch` is the price of the same tokens in a batch, with tiers of its own.
+    Raises ValueError for a negative amount, and for tiers that do not ascend.
     """
 
     effective_from: date
@@ -29,11 +33,23 @@ class Price:
     output_nusd_per_mtok: int
     cached_input_nusd_per_mtok: int | None = None
     source: str = ""
+    cache_write_nusd_per_mtok: int | None = None
+    above_input_tokens: int = 0
+    tiers: tuple[Price, ...] = ()
+    batch: Price | None = None
 
     def __post_init__(self) -> None:
-        amounts = (self.input_nusd_per_mtok, self.output_nusd_per_mtok, self.cached_input_nusd_per_mtok or 0)
+        amounts = (
+            self.input_nusd_per_mtok,
+            self.output_nusd_per_mtok,
+            self.cached_input_nusd_per_mtok or 0,
+            self.cache_write_nusd_per_mtok or 0,
+        )
         if min(amounts) < 0:
             raise ValueError(f"the price from {self.effective_from} on holds a negative amount: {amounts}")
+        lengths = [self.above_input_tokens, *(tier.above_input_tokens for tier in self.tiers)]
+        if any(a >= b for a, b in pairwise(lengths)):
+            raise ValueError(f"the tiers of the price from {self.effective_from} on must ascend: {lengths}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,16 @@ from classifiers.records import record
 class TokenUsage:
     """Tokens of one call, in OpenTelemetry GenAI's names.
 
-    `input_tokens` includes `cached_input_tokens`, and `output_tokens` includes `reasoning_tokens`,
-    as in OpenAI's usage object. Raises ValueError where that cannot be.
+    `input_tokens` includes `cached_input_tokens` and `cache_write_input_tokens`, which some providers charge extra for
+    putting into their cache, and `output_tokens` includes `reasoning_tokens`, as in OpenAI's usage object. Raises
+    ValueError where that cannot be.
     """
 
     input_tokens: int
     output_tokens: int
     cached_input_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_input_tokens: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.cached_input_tokens <= self.input_tokens:
@@ -26,6 +28,11 @@ class TokenUsage:
         if not 0 <= self.reasoning_tokens <= self.output_tokens:
             raise ValueError(
                 f"reasoning_tokens={self.reasoning_tokens} must lie in 0..output_tokens={self.output_tokens}"
+            )
+        if not 0 <= self.cache_write_input_tokens <= self.input_tokens - self.cached_input_tokens:
+            raise ValueError(
+                f"cache_write_input_tokens={self.cache_write_input_tokens} must lie in 0..what was not cached of "
+                f"input_tokens={self.input_tokens}"
             )
 
 

@@ -16,7 +16,7 @@ import orjson
 
 from classifiers.base import TIERS
 from classifiers.records import record
-from policies.pricing import cost_of_tokens_nusd, most_input_cost_nusd
+from policies.pricing import cost_of_tokens_nusd, dearest, most_input_cost_nusd
 from policies.routing import Choice
 from router.openai.requests import ChatRequest
 from router.pipeline.decide import input_tokens_estimate
@@ -124,13 +124,14 @@ class _Prompt:
 def _option(
     choice: Choice, request: ChatRequest, prompt: _Prompt, text_tokens: int, attempts: int, least_tokens: int
 ) -> Option:
-    deployment, price = choice.deployment, choice.price
+    deployment = choice.deployment
     window, choices, asked_for = deployment.context_window, request.choices, request.max_output_tokens
     # A prompt that is longer than the window is refused, and costs nothing.
     input_tokens = (
         window if prompt.referring else min(text_tokens + prompt.image_count * deployment.image_tokens, window)
     )
     longest = min(asked_for or deployment.max_output_tokens, window)
+    price = dearest(choice.price, input_tokens)  # a long prompt makes the answer's tokens dearer, too
     base_nusd, base_tokens = most_input_cost_nusd(input_tokens, price) * attempts, input_tokens * attempts
     if prompt.predicted:
         base_nusd += cost_of_tokens_nusd(0, prompt.predicted * choices, price)

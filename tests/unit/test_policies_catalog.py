@@ -46,3 +46,15 @@ def test_dates_must_ascend(second: date) -> None:
 def test_negative_amounts_are_refused(amounts: tuple[int, int, int | None]) -> None:
     with pytest.raises(ValueError, match="holds a negative amount"):
         Price(date(2024, 1, 1), *amounts)
+
+
+def test_a_negative_price_of_writing_to_the_cache_is_refused() -> None:
+    with pytest.raises(ValueError, match="holds a negative amount"):
+        Price(date(2024, 1, 1), 1, 1, cache_write_nusd_per_mtok=-1)
+
+
+@pytest.mark.parametrize("lengths", [(0,), (200, 200), (200, 100)])
+def test_tiers_must_ascend_from_above_nothing(lengths: tuple[int, ...]) -> None:
+    tiers = tuple(Price(date(2024, 1, 1), 1, 1, above_input_tokens=length) for length in lengths)
+    with pytest.raises(ValueError, match="tiers of the price from 2024-01-01 on must ascend"):
+        Price(date(2024, 1, 1), 1, 1, tiers=tiers)

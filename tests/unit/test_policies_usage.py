@@ -10,6 +10,7 @@ from policies.usage import NO_USAGE, TokenUsage, disagree
 def test_the_parts_may_be_all_of_the_whole() -> None:
     usage = TokenUsage(input_tokens=3, output_tokens=2, cached_input_tokens=3, reasoning_tokens=2)
     assert (usage.cached_input_tokens, usage.reasoning_tokens) == (3, 2)
+    assert TokenUsage(3, 0, 1, cache_write_input_tokens=2).cache_write_input_tokens == 2
 
 
 @pytest.mark.parametrize(
@@ -19,6 +20,8 @@ def test_the_parts_may_be_all_of_the_whole() -> None:
         ((1, 0, -1), r"cached_input_tokens=-1 must lie in 0\.\.input_tokens=1"),
         ((-1, 0), r"cached_input_tokens=0 must lie in 0\.\.input_tokens=-1"),
         ((0, 1, 0, 2), r"reasoning_tokens=2 must lie in 0\.\.output_tokens=1"),
+        ((3, 0, 2, 0, 2), r"cache_write_input_tokens=2 must lie in 0\.\.what was not cached of input_tokens=3"),
+        ((3, 0, 2, 0, -1), r"cache_write_input_tokens=-1 must lie in"),
         ((0, -1), r"reasoning_tokens=0 must lie in 0\.\.output_tokens=-1"),
     ],
 )

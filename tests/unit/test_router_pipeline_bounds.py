@@ -146,17 +146,28 @@ def test_what_cannot_be_counted_cheaply_is_bounded_by_its_bytes() -> None:
     max_tokens=st.integers(1, 100),
     n=st.integers(1, 4),
     attempts=st.integers(1, 3),
-    parts=st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)),
+    parts=st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)),
+    above=st.none() | st.integers(1, 2_000),
 )
 def test_no_usage_within_the_bounds_costs_more_than_is_held(
-    text: str, cached_rate: int | None, max_tokens: int, n: int, attempts: int, parts: tuple[float, float, float]
+    text: str,
+    cached_rate: int | None,
+    max_tokens: int,
+    n: int,
+    attempts: int,
+    parts: tuple[float, float, float, float],
+    above: int | None,
 ) -> None:
-    price = Price(date(2024, 1, 1), 1_234_567, 2_345_678, cached_rate)
+    long = Price(date(2024, 1, 1), 2_234_567, 5_345_678, cached_rate, above_input_tokens=above or 1)
+    price = Price(date(2024, 1, 1), 1_234_567, 2_345_678, cached_rate, cache_write_nusd_per_mtok=1_434_567)
+    price = replace(price, tiers=(long,) if above else ())
     held = option(request(text, max_tokens=max_tokens, n=n), choice(price=price), attempts=attempts)
     assert (held.longest, held.least, held.tokens_per_token) == (max_tokens, max_tokens, n)
     input_tokens = int(held.base_tokens // attempts * parts[0])
     output_tokens = int(max_tokens * n * parts[1])
-    answered = TokenUsage(input_tokens, output_tokens, int(input_tokens * parts[2]))
+    cached = int(input_tokens * parts[2])
+    written = int((input_tokens - cached) * parts[3])
+    answered = TokenUsage(input_tokens, output_tokens, cached, cache_write_input_tokens=written)
     failed = cost_nusd(TokenUsage(input_tokens, 0), price) * (attempts - 1)
     assert cost_nusd(answered, price) + failed <= held.base_nusd + held.nusd_per_token * held.longest
     assert input_tokens * attempts + output_tokens <= held.base_tokens + held.tokens_per_token * held.longest
@@ -166,6 +177,14 @@ def test_every_attempt_may_bill_its_prompt() -> None:
     once, thrice = option(request()), option(request(), attempts=3)
     assert (thrice.base_nusd, thrice.base_tokens) == (3 * once.base_nusd, 3 * once.base_tokens)
     assert thrice.nusd_per_token == once.nusd_per_token == 2
+
+
+def test_only_a_prompt_that_may_reach_a_tier_is_held_at_its_price() -> None:
+    long = Price(PRICE.effective_from, 3_000_000, 5_000_000, above_input_tokens=2_000)
+    of = choice(price=replace(PRICE, tiers=(long,)))
+    short, longer = option(request(), of), option(request("x" * 2_000), of)
+    assert short == option(request())
+    assert (longer.base_nusd, longer.nusd_per_token) == (3 * longer.base_tokens, 5)
 
 
 def test_a_window_bounds_the_prompt_and_the_answer() -> None:

@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 from policies.money import format_usd
 from policies.pricing import cost_nusd
 from policies.usage import TokenUsage
-from router.prices import UNDATED, PriceBook, PriceFileError, UnknownModel, load_litellm_map, load_prices
+from router.prices import (
+    UNDATED,
+    PriceBook,
+    PriceFileError,
+    UnknownCurrency,
+    UnknownModel,
+    load_litellm_map,
+    load_prices,
+)
 from router.yaml_file import read_yaml
 
 ROOT = Path(__file__).parents[2]
@@ -142,6 +150,69 @@ def test_litellms_models_are_known_by_their_family(name: str, image_tokens: int)
     assert load_litellm_map()[name].image_tokens == image_tokens
 
 
+@pytest.mark.parametrize(
+    ("name", "tokens", "batch", "dollars"),
+    [
+        ("gemini-1.5-pro", 128_000, False, "0.16"),
+        ("gemini-1.5-pro", 128_001, False, "0.3200025"),
+        ("gpt-4o", 100_000, False, "0.25"),
+        ("gpt-4o", 100_000, True, "0.125"),
+        ("gpt-4", 8_000, True, "0.24"),
+    ],
+)
+def test_long_prompts_and_batches_cost_what_their_vendors_say(
+    shipped: PriceBook, name: str, tokens: int, batch: bool, dollars: str
+) -> None:
+    price = shipped.model(name).prices.at(date(2026, 1, 1))
+    assert format_usd(cost_nusd(TokenUsage(tokens, 0), price, batch)) == dollars
+
+
+# ---- tiers, batches, writes to the cache ---------------------------------------------------------
+
+TIERED = MINIMAL.replace(
+    '        output: "0.6"\n',
+    """\
+        output: "0.6"
+        cached_input: "0.05"
+        cache_write: "0.2"
+        above:
+          - {input_tokens: 1000, input: "0.3", output: "0.9", cached_input: "0.1"}
+          - {input_tokens: 2000, input: "0.5", output: "0.8", cache_write: "0.7"}
+        batch_share: "0.25"
+""",
+)
+
+
+def test_tiers_batches_and_writes_to_the_cache_are_read(tmp_path: Path) -> None:
+    price = load_text(tmp_path, TIERED).model("small").prices.prices[0]
+    found = [
+        (
+            rates.above_input_tokens,
+            rates.input_nusd_per_mtok,
+            rates.output_nusd_per_mtok,
+            rates.cached_input_nusd_per_mtok,
+            rates.cache_write_nusd_per_mtok,
+        )
+        for rates in (price, *price.tiers)
+    ]
+    assert found == [
+        (0, 150_000_000, 600_000_000, 50_000_000, 200_000_000),
+        (1000, 300_000_000, 900_000_000, 100_000_000, None),
+        (2000, 500_000_000, 800_000_000, None, 700_000_000),
+    ]
+    assert price.batch is not None
+    batches = [(rates.input_nusd_per_mtok, rates.output_nusd_per_mtok) for rates in (price.batch, *price.batch.tiers)]
+    assert batches == [(37_500_000, 150_000_000), (75_000_000, 225_000_000), (125_000_000, 200_000_000)]
+    assert price.batch.cached_input_nusd_per_mtok is None
+
+
+def test_tiers_are_in_the_currency_of_their_price(tmp_path: Path) -> None:
+    tiered = 'output: "240", above: [{input_tokens: 100, input: "160", output: "320"}], batch_share: "0.5",'
+    price = load_text(tmp_path, YUAN.replace('output: "240",', tiered)).model("m").prices.prices[0]
+    assert price.tiers[0].input_nusd_per_mtok == 20_000_000_000
+    assert price.batch is not None and price.batch.tiers[0].output_nusd_per_mtok == 20_000_000_000
+
+
 # ---- currencies ----------------------------------------------------------------------------------
 
 YUAN = """
@@ -186,6 +257,37 @@ def test_a_price_before_the_first_rate_is_refused(tmp_path: Path) -> None:
 def test_a_currency_without_rates_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PriceFileError, match=r"found a price in EUR .* rates\.EUR must hold a rate"):
         load_text(tmp_path, MINIMAL.replace('input: "0.15"', 'currency: EUR\n        input: "0.15"'))
+
+
+def test_rates_of_a_currency_that_no_price_uses_must_ascend_too(tmp_path: Path) -> None:
+    rates = """
+rates:
+  EUR:
+    - {effective_from: 2024-01-01, units_per_usd: "0.9", source: a bank}
+    - {effective_from: 2023-01-01, units_per_usd: "0.8", source: a bank}
+"""
+    with pytest.raises(PriceFileError, match=r"rates\.EUR\.1\.effective_from: found 2023-01-01 after 2024-01-01"):
+        load_text(tmp_path, rates + MINIMAL)
+
+
+def test_a_rate_is_the_one_in_force_on_the_day(tmp_path: Path) -> None:
+    book = load_text(tmp_path, YUAN)
+    days = (date(2023, 1, 1), date(2023, 12, 31), date(2024, 1, 1), date(2030, 1, 1))
+    assert [book.rate_at("CNY", day) for day in days] == [8, 8, 7, 6]
+    assert book.rate_at("USD", date(1970, 1, 1)) == 1
+    assert [rate.source for rate in book.rates["CNY"]] == ["a bank"] * 3
+
+
+@pytest.mark.parametrize(
+    ("currency", "message"),
+    [
+        ("EUR", r"'EUR' on 2022-12-31: it has none; known are USD, CNY; add it to `rates` in prices\.yaml"),
+        ("CNY", r"'CNY' on 2022-12-31: its first rate begins on 2023-01-01; known are USD, CNY"),
+    ],
+)
+def test_a_currency_without_a_rate_on_the_day_is_refused(tmp_path: Path, currency: str, message: str) -> None:
+    with pytest.raises(UnknownCurrency, match=message):
+        load_text(tmp_path, YUAN).rate_at(currency, date(2022, 12, 31))
 
 
 # ---- exactness -----------------------------------------------------------------------------------
@@ -244,6 +346,34 @@ def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, old: str, new: st
     assert str(tmp_path / "prices.yaml") in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            'batch_share: "0.25"',
+            'batch_share: "1.5"',
+            r"prices\.0\.batch_share: .*less than or equal to 1; found '1\.5'",
+        ),
+        ('batch_share: "0.25"', 'batch_share: "0"', r"prices\.0\.batch_share: .*greater than 0; found '0'"),
+        ('batch_share: "0.25"', "batch_share: 0.5", r"prices\.0\.batch_share: write 0\.5 as a string"),
+        ('cache_write: "0.7"', "cache_write: cheap", r"above\.1\.cache_write: 'cheap' is not an amount"),
+        ('{input_tokens: 1000, input: "0.3",', "{input_tokens: 1000,", r"above\.0\.input: is missing"),
+        ("input_tokens: 1000", "input_tokens: -1", r"above\.0\.input_tokens: .*greater than 0; found -1"),
+        (
+            "input_tokens: 2000",
+            "input_tokens: 1000",
+            r"small\.prices\.0\.above\.1\.input_tokens: found 1000 after 1000",
+        ),
+        ("{input_tokens: 1000,", "{input_tokens: 1000, sorce: x,", r"above\.0\.sorce: is not a known key"),
+    ],
+)
+def test_what_is_wrong_with_tiers_and_batches_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    text = TIERED.replace(old, new)
+    assert text != TIERED
+    with pytest.raises(PriceFileError, match=message):
+        load_text(tmp_path, text)
+
+
 def test_dates_must_ascend(tmp_path: Path) -> None:
     again = MINIMAL + MINIMAL[MINIMAL.index("      - effective_from") :]
     with pytest.raises(PriceFileError, match=r"models\.small\.prices\.1\.effective_from: found 2024-01-25 after"):
@@ -284,6 +414,39 @@ def test_litellms_map_holds_only_what_can_be_priced_by_the_token() -> None:
 def test_litellms_floats_become_exact_amounts() -> None:
     price = load_litellm_map()["gpt-4.1"].prices.prices[0]
     assert price.input_nusd_per_mtok == int(Decimal("2") * 10**9)
+
+
+def test_litellms_tiers_batches_and_writes_to_the_cache_are_read() -> None:
+    models = load_litellm_map()
+    gemini, gpt, qwen, claude = (
+        models[name].prices.prices[0]
+        for name in ("gemini/gemini-2.5-pro", "gpt-5.4", "dashscope/qwen3-max", "claude-sonnet-4-5")
+    )
+    (long,) = gemini.tiers
+    assert (long.above_input_tokens, long.input_nusd_per_mtok, long.output_nusd_per_mtok) == (
+        200_000, 2_500_000_000, 15_000_000_000,
+    )  # fmt: skip
+    assert long.cached_input_nusd_per_mtok == 250_000_000
+    # Its price in batches above 200K tokens is not in the map: cheaper by as much as below.
+    assert gemini.batch is not None and gemini.batch.input_nusd_per_mtok == 625_000_000
+    assert gemini.batch.tiers[0].output_nusd_per_mtok == 7_500_000_000
+    assert gpt.batch is not None and gpt.batch.tiers[0].cached_input_nusd_per_mtok == 250_000_000
+    assert [tier.above_input_tokens for tier in qwen.tiers] == [32_000, 128_000]
+    assert claude.cache_write_nusd_per_mtok == 3_750_000_000
+
+
+def test_every_model_of_litellms_whose_map_has_tiers_has_them() -> None:
+    tiered = [info for info in load_litellm_map().values() if info.prices.prices[0].tiers]
+    assert len(tiered) > 200
+    dearer = [info for info in tiered if info.prices.prices[0].tiers[0].input_nusd_per_mtok]
+    assert all(
+        info.prices.prices[0].tiers[0].input_nusd_per_mtok >= info.prices.prices[0].input_nusd_per_mtok
+        for info in dearer
+    )
+
+
+def test_a_price_of_reasoning_that_is_not_modelled_is_noted() -> None:
+    assert "Reasoning costs otherwise" in load_litellm_map()["perplexity/sonar-deep-research"].note
 
 
 def test_an_unknown_model_is_a_value_error_that_suggests_near_names(shipped: PriceBook) -> None:

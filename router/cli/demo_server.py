@@ -139,7 +139,8 @@ def _demo_config(base: Path, folder: Path, port: int) -> dict[str, Any]:
     values: dict[str, Any] = yaml.safe_load(base.read_text(encoding="utf-8"))
     values["server"] = {**(values.get("server") or {}), "host": "127.0.0.1", "port": port, "workers": 1}
     values["data_dir"] = str(folder / "data")
-    values["prices"] = str((base.parent / values.get("prices", "prices.yaml")).resolve())
+    for key in ("prices", "hardware"):
+        values[key] = str((base.parent / values.get(key, f"{key}.yaml")).resolve())
     values["simulate"] = "always"
     # The user's own stores stay out of it, and so do the budgets and the receivers of the user's own teams.
     for section in ("redis", "sql", "budgets", "alerts"):

@@ -20,6 +20,7 @@ def test_the_shipped_configuration_becomes_a_private_one(tmp_path: Path) -> None
     assert (ours.server.host, ours.server.port, ours.simulate) == ("127.0.0.1", server.port, "always")
     assert ours.data_dir.is_relative_to(tmp_path)
     assert (ours.prices, ours.deployments, ours.aliases) == (shipped.prices, shipped.deployments, shipped.aliases)
+    assert ours.hardware == shipped.hardware
 
 
 def test_the_users_own_stores_budgets_and_receivers_stay_out_of_it(tmp_path: Path) -> None:

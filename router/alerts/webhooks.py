@@ -84,16 +84,18 @@ def webhooks_of(config: AlertsConfig, environ: Mapping[str, str]) -> tuple[Webho
 
 
 async def post(client: httpx.AsyncClient, webhook: Webhook, event: Event, now_s: float) -> Outcome:
-    """Posts `event` once, and raises nothing. Redirects are not followed: they would take the event elsewhere."""
-    body = webhook.body(event)
-    headers = {
-        "content-type": "application/json",
-        "accept-encoding": "identity",
-        "user-agent": f"parsimony/{parsimony_version()}",
-    }
+    """Posts `event` once, and raises nothing."""
+    return await post_body(client, webhook, webhook.body(event), {"content-type": "application/json"}, now_s)
+
+
+async def post_body(
+    client: httpx.AsyncClient, webhook: Webhook, body: bytes, headers: Mapping[str, str], now_s: float
+) -> Outcome:
+    """Posts `body` once, signed, and raises nothing. Redirects are not followed: they would take it elsewhere."""
+    sent = {"accept-encoding": "identity", "user-agent": f"parsimony/{parsimony_version()}", **headers}
     if webhook.secret is not None:
-        headers[SIGNATURE_HEADER] = signature(webhook.secret, body, int(now_s))
-    request = client.stream("POST", webhook.url, content=body, headers=headers, follow_redirects=False, timeout=None)
+        sent[SIGNATURE_HEADER] = signature(webhook.secret, body, int(now_s))
+    request = client.stream("POST", webhook.url, content=body, headers=sent, follow_redirects=False, timeout=None)
     try:
         # Over all of it: a peer that sends a byte a second never exceeds the pauses that the client would time.
         async with asyncio.timeout(webhook.timeout_seconds), request as response:

@@ -21,6 +21,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 DISTRIBUTIONS = packages_distributions()
 # Declared although no line of the packages imports them.
 IMPORTED_BY_NAME_ONLY = {
+    "arro3-core": "shares the package arro3 with arro3-io, which is found by either name",
+    "arro3-io": "shares the package arro3 with arro3-core",
     "hiredis": "redis picks it up",
     "openai": "the demonstration's client",
     "psycopg": "named in a database URL",

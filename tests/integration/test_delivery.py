@@ -1,0 +1,195 @@
+"""A report arrives whole, signed, under its name; and what keeps it from that is said without a secret."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from router.alerts.events import SIGNATURE_HEADER
+from router.config_reports import ReportsConfig, ReportWebhookConfig, S3Config
+from router.delivery.deliver import NAME_HEADER, deliver
+from router.errors import ConfigError, DeliveryFailed
+from tests.support.receiver import Receiver, receiver_server
+from tests.support.s3_server import BUCKET, S3Server, s3_server
+from tests.support.upstream import page, reset, status
+
+CONTENT = "team,saved\nsüpport,1\n".encode()
+CSV = "text/csv; charset=utf-8"
+
+
+# files
+
+
+def test_a_report_is_written_with_the_folders_above_it(tmp_path: Path) -> None:
+    where = deliver(f"{tmp_path}/a/b/", "savings.csv", CONTENT, CSV)
+    assert where == f"{tmp_path}/a/b/savings.csv"
+    assert Path(where).read_bytes() == CONTENT
+    assert stat.S_IMODE(Path(where).stat().st_mode) == 0o644
+
+
+def test_a_path_is_taken_as_it_is_and_a_folder_that_exists_is_a_folder(tmp_path: Path) -> None:
+    assert deliver(f"{tmp_path}/out.csv", "savings.csv", CONTENT, CSV) == f"{tmp_path}/out.csv"
+    assert deliver(str(tmp_path), "savings.csv", CONTENT, CSV) == f"{tmp_path}/savings.csv"
+
+
+def test_a_repeat_replaces_and_readers_keep_what_they_have_opened(tmp_path: Path) -> None:
+    path = tmp_path / "savings.csv"
+    deliver(str(path), "", b"before", CSV)
+    with path.open("rb") as opened:
+        deliver(str(path), "", b"after", CSV)
+        assert opened.read() == b"before"
+    assert path.read_bytes() == b"after"
+    assert os.listdir(tmp_path) == ["savings.csv"]
+
+
+def test_what_cannot_be_written_leaves_the_old_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "savings.csv"
+    deliver(str(path), "", b"before", CSV)
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DeliveryFailed, match="No space left") as raised:
+        deliver(str(path), "", b"after", CSV)
+    assert raised.value.retryable
+    assert path.read_bytes() == b"before"
+    assert os.listdir(tmp_path) == ["savings.csv"]
+
+
+# stores that speak S3
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[S3Server]:
+    with s3_server() as server:
+        yield server
+
+
+def s3(store: S3Server, secret: str | None = None, **settings: object) -> tuple[ReportsConfig, dict[str, str]]:
+    values = {"endpoint_url": store.url, "path_style": True, "access_key_env": "ID", "secret_key_env": "SECRET"}
+    environ = {"ID": store.access_key, "SECRET": secret or store.secret_key}
+    return ReportsConfig(s3=S3Config.model_validate(values | settings)), environ
+
+
+def test_a_report_lies_in_the_bucket_under_its_prefix(store: S3Server) -> None:
+    config, environ = s3(store)
+    where = deliver(f"s3://{BUCKET}/finance/2026/", "Ersparnis ü.csv", CONTENT, CSV, config=config, environ=environ)
+    assert where == f"s3://{BUCKET}/finance/2026/Ersparnis ü.csv"
+    deliver(f"s3://{BUCKET}", "top.csv", b"", CSV, config=config, environ=environ)
+    deliver(f"s3://{BUCKET}/by/hand.csv", "unused", b"1", CSV, config=config, environ=environ)
+    assert store.objects() == {
+        "finance/2026/Ersparnis ü.csv": (CONTENT, CSV),
+        "top.csv": (b"", CSV),
+        "by/hand.csv": (b"1", CSV),
+    }
+
+
+def test_a_signature_with_another_secret_is_refused_for_good(store: S3Server) -> None:
+    config, environ = s3(store, secret="wrong" * 8)
+    with pytest.raises(DeliveryFailed, match="403 SignatureDoesNotMatch") as raised:
+        deliver(f"s3://{BUCKET}/x.csv", "", CONTENT, CSV, config=config, environ=environ)
+    assert not raised.value.retryable
+    assert "wrongwrong" not in str(raised.value)
+
+
+def test_a_bucket_that_is_not_there_is_said(store: S3Server) -> None:
+    config, environ = s3(store)
+    with pytest.raises(DeliveryFailed, match=r"s3://no-such-bucket/x\.csv: 404 NoSuchBucket") as raised:
+        deliver("s3://no-such-bucket/x.csv", "", CONTENT, CSV, config=config, environ=environ)
+    assert not raised.value.retryable
+
+
+def test_without_names_of_variables_credentials_are_those_of_aws(
+    store: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", store.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", store.secret_key)
+    config = ReportsConfig(s3=S3Config(endpoint_url=store.url, path_style=True))
+    deliver(f"s3://{BUCKET}/role.csv", "", b"2", CSV, config=config)
+    assert store.objects()["role.csv"] == (b"2", CSV)
+
+
+def test_a_store_that_is_away_is_worth_another_try() -> None:
+    with receiver_server() as receiver:
+        receiver.at("/bucket-x/x.csv", status(503), reset())
+        config, environ = s3(S3Server(receiver.url(""), "id", "secret"))
+        for _ in range(2):
+            with pytest.raises(DeliveryFailed) as raised:
+                deliver("s3://bucket-x/x.csv", "", CONTENT, CSV, config=config, environ=environ)
+            assert raised.value.retryable
+
+
+def test_the_signature_holds_the_body_even_where_the_line_is_not_encrypted() -> None:
+    with receiver_server() as receiver:
+        receiver.at("/bucket-x/x.csv", page(200, ""))
+        config, environ = s3(S3Server(receiver.url(""), "id", "secret"))
+        deliver("s3://bucket-x/x.csv", "", CONTENT, CSV, config=config, environ=environ)
+        (request,) = receiver.posted("/bucket-x/x.csv")
+        assert request.raw == CONTENT
+        assert request.headers["x-amz-content-sha256"] == hashlib.sha256(CONTENT).hexdigest()
+        assert "x-amz-content-sha256" in request.headers["authorization"]
+
+
+@pytest.mark.parametrize(("environ", "gap"), [({}, "ID is not set"), ({"ID": "a"}, "SECRET is not set")])
+def test_a_store_without_its_credentials_is_named(environ: dict[str, str], gap: str) -> None:
+    config = ReportsConfig(s3=S3Config(access_key_env="ID", secret_key_env="SECRET"))
+    with pytest.raises(ConfigError, match=f"reports.s3: {gap}"):
+        deliver("s3://bucket/x", "", CONTENT, CSV, config=config, environ=environ)
+    with pytest.raises(ConfigError, match="names no bucket"):
+        deliver("s3:///x", "", CONTENT, CSV, config=config, environ=environ)
+
+
+# webhooks
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    with receiver_server() as server:
+        yield server
+
+
+def posting(url: str, secret: str | None = "s3cret") -> tuple[ReportsConfig, dict[str, str]]:
+    webhook = ReportWebhookConfig(url_env="URL", secret_env="SECRET" if secret else None)
+    return ReportsConfig(webhook=webhook), {"URL": url, "SECRET": secret or ""}
+
+
+def test_a_post_is_the_report_and_its_signature_proves_whose_it_is(receiver: Receiver) -> None:
+    config, environ = posting(receiver.at("/signed", page(200, "ok")))
+    deliver("webhook", "savings-2026-11.csv", CONTENT, CSV, config=config, environ=environ)
+    (request,) = receiver.posted("/signed")
+    assert (request.method, request.raw) == ("POST", CONTENT)
+    assert (request.headers["content-type"], request.headers[NAME_HEADER]) == (CSV, "savings-2026-11.csv")
+    time, _, digest = request.headers[SIGNATURE_HEADER].removeprefix("t=").partition(",v1=")
+    assert digest == hmac.new(b"s3cret", time.encode() + b"." + CONTENT, hashlib.sha256).hexdigest()
+
+
+@pytest.mark.parametrize(("answer", "retryable"), [(500, True), (429, True), (404, False), (301, False)])
+def test_a_refusal_names_the_host_alone(receiver: Receiver, answer: int, retryable: bool) -> None:
+    config, environ = posting(receiver.at(f"/secret-path-{answer}", page(answer, "no")))
+    with pytest.raises(DeliveryFailed) as raised:
+        deliver("webhook", "x.csv", CONTENT, CSV, config=config, environ=environ)
+    assert raised.value.retryable is retryable
+    assert f"(127.0.0.1) did not take x.csv: {answer}" in str(raised.value)
+    assert "secret-path" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "environ", "gap"),
+    [
+        (ReportsConfig(), {}, "url_env is not given"),
+        (posting("")[0], {}, "URL must hold a URL that begins with https:// or http://"),
+        (posting("")[0], {"URL": "https://a"}, "SECRET is not set"),
+    ],
+)
+def test_a_webhook_without_its_variables_is_named(config: ReportsConfig, environ: dict[str, str], gap: str) -> None:
+    with pytest.raises(ConfigError, match=f"reports.webhook: {gap}; set it"):
+        deliver("webhook", "x.csv", CONTENT, CSV, config=config, environ=environ)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -28,6 +29,9 @@ from router.pipeline.decide import Decider
 from router.pipeline.dispatch import Dispatcher, RetryPolicy, Target, Timeouts
 from router.pipeline.models import Alias, Models
 from router.pipeline.respond import Responder
+from router.pipeline.settle import Settler
+from router.pipeline.shadow import CLOSE_SECONDS, Shadower
+from router.pipeline.shadow_call import ShadowCall
 from router.prices import PriceBook, load_prices
 from router.providers.base import Provider
 from router.providers.litellm_provider import LiteLLMEndpoint, LiteLLMProvider
@@ -70,7 +74,7 @@ def admin_services(config: Config) -> AdminServices:
         directory=SqlDirectory(engine),
         ledger=SqlLedger(engine),
         budgets=RedisBudgets(redis_client(config)),
-        baseline_deployments=tuple(d.name for d in config.deployments if d.price == config.baseline),
+        baseline_deployments=config.baseline_deployments,
     )
 
 
@@ -116,6 +120,7 @@ async def open_services(
     try:
         yield services
     finally:
+        await services.pipeline.close(min(CLOSE_SECONDS, config.server.drain_seconds))
         await store.drain(config.server.drain_seconds)
         await store.close()
         spool.close()
@@ -150,26 +155,73 @@ def _services(
         targets, RetryPolicy(retries.max_attempts, retries.base_seconds, retries.max_seconds), clock
     )
     logs = config.logging
-    telemetry = Telemetry(logs.requests, lambda: _gauges(admission, dispatcher), log_prompts=logs.prompts)
+    shadows_lost: Counter[str] = Counter()
+    telemetry = Telemetry(logs.requests, lambda: _gauges(admission, dispatcher, shadows_lost), log_prompts=logs.prompts)
+    responder = Responder(accountant, targets, clock, config.cache.max_entry_bytes)
+    settler = Settler(admission, telemetry, config.cache.ttl_seconds)
+    new_request_id = request_ids()
+
+    def shadow_call(target: Target) -> ShadowCall:
+        return ShadowCall(
+            budget=config.shadow.budget(),
+            target=target,
+            accountant=accountant,
+            responder=responder,
+            admission=admission,
+            settler=settler,
+            clock=clock,
+            new_request_id=new_request_id,
+        )
+
     authenticator = Authenticator(admin.directory.principal_by_hash, clock)
     pipeline = ChatPipeline(
         authenticator=authenticator,
         decider=Decider(models, classifier, dispatcher.unavailable),
         dispatcher=dispatcher,
-        responder=Responder(accountant, targets, clock, config.cache.max_entry_bytes),
+        responder=responder,
         accountant=accountant,
         admission=admission,
+        settler=settler,
         cache=_cache_policy(config),
         telemetry=telemetry,
         clock=clock,
-        new_request_id=request_ids(),
+        new_request_id=new_request_id,
+        shadower=_shadower(config, models, targets, shadow_call, shadows_lost) if config.shadow.share else None,
     )
     return Services(config, pipeline, authenticator, models, dispatcher, admission, telemetry, admin, simulated)
 
 
-def _gauges(admission: LocalAdmissionStore, dispatcher: Dispatcher) -> Gauges:
+def _shadower(
+    config: Config,
+    models: Models,
+    targets: Mapping[str, Target],
+    call_of: Callable[[Target], ShadowCall],
+    losses: Counter[str],
+) -> Shadower:
+    deployment = _of_baseline(config, models.deployments, "shadow.share")
+    return Shadower(
+        share=config.shadow.share,
+        deployment=deployment,
+        models=models,
+        call=call_of(targets[deployment.name]),
+        losses=losses,
+    )
+
+
+def _gauges(admission: LocalAdmissionStore, dispatcher: Dispatcher, shadows_lost: Counter[str]) -> Gauges:
     circuits_open = {name: state == "open" for name, state in dispatcher.circuit_states().items()}
-    return Gauges(admission.unsettled, circuits_open, admission.used_nusd)
+    return Gauges(admission.unsettled, circuits_open, admission.used_nusd, shadows_lost)
+
+
+def _of_baseline(config: Config, deployments: Mapping[str, Deployment], wanted_by: str) -> Deployment:
+    """The deployment that answers as everything would have been answered. Raises ConfigError where none is in use."""
+    for name in config.baseline_deployments:
+        if name in deployments:
+            return deployments[name]
+    raise ConfigError(
+        f"{wanted_by} needs a deployment of the baseline {config.baseline!r}, and none that could be used is left of: "
+        f"{', '.join(config.baseline_deployments)}"
+    )
 
 
 def request_ids() -> Callable[[], str]:
@@ -213,6 +265,7 @@ def _aliases(
         if not candidates:
             raise ConfigError(f"aliases.{name}: none of its deployments can be used: {', '.join(wanted)}")
         limits = thresholds(name, settings, classifier, table)
+        observes = settings.mode == "observe"
         aliases[name] = Alias(
             name,
             candidates,
@@ -220,6 +273,8 @@ def _aliases(
             limits.complex_from,
             settings.max_fallbacks,
             limits.quality_target,
+            answered_by=_of_baseline(config, deployments, f"aliases.{name}.mode") if observes else None,
+            shadow=settings.shadow,
         )
     return aliases
 

@@ -7,7 +7,7 @@ import sys
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Literal
 
@@ -116,6 +116,12 @@ class Telemetry(Collector):
             for name, is_open in gauges.circuits_open.items():
                 circuits.add_metric([name], is_open)
             yield circuits
+            lost = CounterMetricFamily(
+                "parsimony_shadows_lost", "Requests drawn to be measured on the baseline that were not", labels=["why"]
+            )
+            for why, count in list(gauges.shadows_lost.items()):
+                lost.add_metric([why], count)
+            yield lost
 
 
 class _SparingLog:
@@ -141,6 +147,8 @@ class Gauges:
     unsettled: int
     circuits_open: Mapping[str, bool]
     local_allowance_used_nusd: int = 0
+    shadows_lost: Mapping[str, int] = field(default_factory=dict)
+    """By why: since the start, and so a sum rather than a gauge."""
 
 
 class _Distribution:

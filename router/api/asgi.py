@@ -27,6 +27,7 @@ BODY_SECONDS = 60.0
 """From a request's head to its body's last piece."""
 
 TAGS_HEADER = b"x-parsimony-tags"
+SHADOW_HEADER = b"x-parsimony-shadow"
 
 
 class ClientGone(Exception):
@@ -68,11 +69,11 @@ async def chat_completions(
     """POST /v1/chat/completions."""
     reply = AsgiReply(send)
     try:
-        authorization, cache_control, tags = _heard(scope["headers"])
+        authorization, *said = _heard(scope["headers"])
         principal = await pipeline.authenticate(authorization)
         watch = _Watch(receive, reply)
         try:
-            incoming = _incoming(await read_body(receive, max_body_bytes), cache_control, tags)
+            incoming = _incoming(await read_body(receive, max_body_bytes), *said)
             watch.body_came()
             await pipeline.answer(principal, incoming, reply)
         finally:
@@ -211,10 +212,11 @@ async def send_error(send: Send, error: ParsimonyError, reply: AsgiReply | None 
     await send({"type": "http.response.body", "body": body})
 
 
-def _heard(headers: list[tuple[bytes, bytes]]) -> tuple[bytes | None, bytes, bytes]:
-    """The headers that count: Authorization, Cache-Control in small letters, and the request's tags."""
+def _heard(headers: list[tuple[bytes, bytes]]) -> tuple[bytes | None, bytes, bytes, bytes]:
+    """The headers that count: Authorization, Cache-Control in small letters, the request's tags, and whether it may be
+    measured."""
     authorization: bytes | None = None
-    cache_control = tags = b""
+    cache_control = tags = shadow = b""
     for name, value in headers:
         if name == b"authorization":
             authorization = value
@@ -222,11 +224,13 @@ def _heard(headers: list[tuple[bytes, bytes]]) -> tuple[bytes | None, bytes, byt
             cache_control = value.lower()
         elif name == TAGS_HEADER:
             tags = value
-    return authorization, cache_control, tags
+        elif name == SHADOW_HEADER:
+            shadow = value.lower()
+    return authorization, cache_control, tags, shadow
 
 
-def _incoming(raw: bytes, cache_control: bytes, tags: bytes) -> Incoming:
-    if not (cache_control or tags):
+def _incoming(raw: bytes, cache_control: bytes, tags: bytes, shadow: bytes) -> Incoming:
+    if not (cache_control or tags or shadow):
         return Incoming(raw)
     no_cache, no_store = b"no-cache" in cache_control, b"no-store" in cache_control
-    return Incoming(raw, no_cache=no_cache, no_store=no_store, tags=tags)
+    return Incoming(raw, no_cache=no_cache, no_store=no_store, tags=tags, no_shadow=shadow == b"off")

@@ -2,140 +2,45 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
-from datetime import date
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import orjson
 
-from classifiers.base import Classification, Tier
-from classifiers.records import record
-from policies.baseline import Baseline, Counterfactual, counterfactual
-from policies.catalog import Deployment
+from policies.baseline import Baseline, counterfactual
+from policies.catalog import Deployment, Price
 from policies.pricing import cost_nusd, cost_of_tokens_nusd
-from policies.routing import Choice, Reason, RouteDecision
-from policies.spend import SpendRecord, Status, UsageSource
-from policies.usage import NO_USAGE, TokenUsage, disagree
-from router.openai.requests import ChatRequest
+from policies.routing import Choice
+from policies.spend import SpendRecord
+from policies.usage import NO_USAGE, TokenUsage
 from router.openai.responses import AnswerFacts
 from router.pipeline.cached import CachedAnswer
+from router.pipeline.counting import TokenCounting
 from router.pipeline.dispatch import Attempt
-from router.pipeline.reply import Headers
-from router.stores.admission import Option
-from router.stores.base import Principal
+from router.pipeline.facts import NOTHING_FORGONE, Accepted, BilledAttempt, Charge, Forgone, Outcome
 from router.tokenizers import TokenCounter
-
-NOTHING_FORGONE = Counterfactual(input_tokens=0, output_tokens=0, cost_nusd=0, basis="no answer")
-
-CHECKED_EVERY = 16
-"""One in so many reports is checked where that takes a count of its own: 70 microseconds for a kilobyte, as much as
-half of the rest of a request."""
-CHECKED_BYTES = 65_536
-"""Of request and answer; longer ones are not checked."""
-_INCOMPARABLE = frozenset(
-    {"audio", "function_call", "functions", "modalities", "prediction", "response_format", "tool_choice", "tools"}
-)
-"""Fields of requests that take, or make answers of, tokens that are in no text that we see."""
-
-
-@record()
-class Accepted:
-    """A request that passed the door, and what was decided for it."""
-
-    request_id: str
-    started_s: float
-    """On the monotonic clock; `started_at_ms` is the same moment in Unix time."""
-    started_at_ms: int
-    principal: Principal
-    request: ChatRequest
-    classification: Classification | None
-    tier: Tier | None
-    decision: RouteDecision
-    options: tuple[Option, ...]
-    """What each option of the decision can take at most, in their order."""
-    cacheable: bool
-    day: date
-    quality: tuple[float, float] | None = None
-    """The alias's quality target and the threshold that keeps it."""
-    shadow_price: float = 0.0
-    """Of the paced budgets: how much of the way to certainty the bar for larger models was raised."""
-    caps: Mapping[str, int] = field(default_factory=dict)
-    """How long the answers of deployments may be, in tokens, where they are told so."""
-    rate_limits: Headers = ()
-    """What is left of them, as headers."""
-    end_user: str = ""
-    """The request's `user`, where the key is trusted to name one."""
-    tags: tuple[str, ...] = ()
-    """The key's own, and what a trusted key added."""
-
-
-@record()
-class BilledAttempt:
-    """An attempt that came to nothing, but whose prompt its provider may bill."""
-
-    deployment: str
-    input_tokens: int
-    cost_nusd: int
-
-
-@record()
-class Charge:
-    """What the provider's answer cost, and what the baseline's would have.
-
-    `cost_nusd` is that of the answer's `usage` and of the attempts before it that may be `billed`. `counted` is our
-    own count, where the provider's report is beyond what it explains.
-    """
-
-    usage: TokenUsage
-    usage_source: UsageSource
-    cost_nusd: int
-    baseline: Counterfactual
-    billed: tuple[BilledAttempt, ...] = ()
-    counted: TokenUsage | None = None
-
-    @property
-    def input_tokens(self) -> int:
-        return self.usage.input_tokens + sum([attempt.input_tokens for attempt in self.billed])
-
-
-@record()
-class Outcome:
-    """How it ended. `choice` is None where no provider answered."""
-
-    status: Status
-    reason: Reason
-    cache_hit: bool = False
-    choice: Choice | None = None
-    charge: Charge | None = None
-    answer: AnswerFacts | None = None
-    attempts: tuple[Attempt, ...] = ()
-    error_code: str | None = None
-    first_token_s: float | None = None
-    """When the first bytes of the answer came, on the monotonic clock."""
 
 
 class Accountant:
     """Counts tokens where the provider did not, or what it says cannot be, and prices both sides."""
 
-    def __init__(self, baseline: Baseline, counters: dict[str | None, TokenCounter]) -> None:
+    def __init__(self, baseline: Baseline, counters: Mapping[str | None, TokenCounter]) -> None:
         self._baseline = baseline
-        self._counters = counters
-        self._baseline_counter = counters[baseline.tokenizer]
-        self._answers: Counter[str] = Counter()
+        self._counting = TokenCounting(baseline, counters)
 
     @property
     def counters(self) -> Mapping[str | None, TokenCounter]:
         """By the name of the tokenizer."""
-        return self._counters
+        return self._counting.counters
 
     def charge(
         self, accepted: Accepted, choice: Choice, answer: AnswerFacts, attempts: Sequence[Attempt] = ()
     ) -> Charge:
         """The cost of an answer, whole or as far as it came, and of the `attempts` before it."""
-        usage, usage_source = self._usage(accepted, choice, answer)
+        request, longest = accepted.request, _longest(accepted, choice)
+        usage, usage_source = self._counting.usage(request, choice, answer, longest)
         billed = self._billed(accepted, attempts)
         return Charge(
             usage=usage,
@@ -143,7 +48,9 @@ class Accountant:
             cost_nusd=cost_nusd(usage, choice.price) + sum([attempt.cost_nusd for attempt in billed]),
             baseline=self._counterfactual(accepted, choice, answer.output_text, usage),
             billed=billed,
-            counted=self._disagreeing(accepted, choice, answer),
+            counted=self._counting.disagreeing(request, choice, answer),
+            prompt_cache_nusd=_discount_nusd(usage, choice.price),
+            observed_cost_nusd=self._observed_nusd(accepted, answer.output_text),
         )
 
     def charge_unanswered(self, accepted: Accepted, attempts: Sequence[Attempt]) -> tuple[Choice, Charge] | None:
@@ -155,78 +62,35 @@ class Accountant:
         cost = sum([attempt.cost_nusd for attempt in billed])
         return choice, Charge(NO_USAGE, "counted", cost, NOTHING_FORGONE, billed)
 
-    def _usage(self, accepted: Accepted, choice: Choice, answer: AnswerFacts) -> tuple[TokenUsage, UsageSource]:
-        """As reported, where that can be the whole of it.
-
-        A budget must not believe that a text took no tokens; and of a stream that broke off, what was
-        reported on the way is not the end. Then the larger count is booked.
-        """
-        reported = answer.usage
-        ended = answer.finish_reasons and reported is not None and reported.output_tokens
-        if reported is not None and reported.input_tokens and (ended or not answer.output_text):
-            return reported, "provider"
-        counted = self._counted(accepted, choice, answer.output_text)
-        if reported is None:
-            return counted, "counted"
-        usage = replace(
-            reported,
-            input_tokens=reported.input_tokens or counted.input_tokens,
-            output_tokens=max(reported.output_tokens, counted.output_tokens),
-        )
-        return usage, "provider" if usage == reported else "counted"
-
-    def _counted(self, accepted: Accepted, choice: Choice, output_text: str) -> TokenUsage:
-        """Our own count, which is never more than the deployment could have billed."""
-        # Where a model's own tokenizer is not at hand, the baseline's is nearer the truth than an estimate.
-        counter = self._counters.get(choice.deployment.tokenizer) or self._baseline_counter
-        option = accepted.options[accepted.decision.options.index(choice)]
-        longest = accepted.caps.get(option.deployment, option.longest) * option.tokens_per_token
-        return TokenUsage(
-            self._counted_input(accepted.request, choice.deployment), min(counter.count_text(output_text), longest)
-        )
-
-    def _counted_input(self, request: ChatRequest, deployment: Deployment) -> int:
-        counter = self._counters.get(deployment.tokenizer) or self._baseline_counter
-        return min(_input_tokens(counter, request, deployment.image_tokens), deployment.context_window)
-
     def _billed(self, accepted: Accepted, attempts: Sequence[Attempt]) -> tuple[BilledAttempt, ...]:
         billed = []
         for attempt in attempts:
             if attempt.billed:
                 choice = _choice_of(accepted, attempt.deployment)
-                input_tokens = self._counted_input(accepted.request, choice.deployment)
+                input_tokens = self._counting.input_tokens(accepted.request, choice.deployment)
                 cost = cost_of_tokens_nusd(input_tokens, 0, choice.price)
                 billed.append(BilledAttempt(attempt.deployment, input_tokens, cost))
         return tuple(billed)
 
-    def _disagreeing(self, accepted: Accepted, choice: Choice, answer: AnswerFacts) -> TokenUsage | None:
-        """Our own count of what a provider reported otherwise; None where they agree, or are not compared."""
-        deployment, request = choice.deployment, accepted.request
-        if answer.usage is None or deployment.tokenizer is None or not answer.finish_reasons:
-            return None
-        counter = self._counters[deployment.tokenizer]
-        if request.image_count or request.size_bytes + len(answer.output_text) > CHECKED_BYTES:
-            return None
-        if not _INCOMPARABLE.isdisjoint(request.body):
-            return None
-        number = self._answers[deployment.name]
-        self._answers[deployment.name] = number + 1
-        # The counterfactual has counted them already, with the same tokenizer, or every few are enough.
-        already = counter is self._baseline_counter and deployment.prices.model != self._baseline.model
-        if number % CHECKED_EVERY and not already:
-            return None
-        counted = TokenUsage(_input_tokens(counter, request), counter.count_text(answer.output_text))
-        return counted if disagree(answer.usage, counted) else None
-
-    def _counterfactual(
-        self, accepted: Accepted, choice: Choice, output_text: str, usage: TokenUsage
-    ) -> Counterfactual:
+    def _counterfactual(self, accepted: Accepted, choice: Choice, output_text: str, usage: TokenUsage) -> Forgone:
+        """Known where the baseline's own model answered; nothing where that is to be measured."""
+        if accepted.measures is not None:
+            return NOTHING_FORGONE
+        price = self._baseline.prices.at(accepted.day)
         if choice.deployment.prices.model == self._baseline.model:
-            input_tokens, output_tokens = usage.input_tokens, usage.output_tokens
-        else:
-            counter = self._baseline_counter
-            input_tokens, output_tokens = _input_tokens(counter, accepted.request), counter.count_text(output_text)
-        return counterfactual(self._baseline, input_tokens, output_tokens, accepted.day)
+            return _forgone(usage, price, usage.output_tokens)
+        input_tokens, written_tokens = self._counting.of_baseline(accepted.request, output_text)
+        estimate = counterfactual(self._baseline, input_tokens, written_tokens, accepted.day)
+        # What the small model's provider had seen before, the baseline's would have, too.
+        cached_tokens = usage.cached_input_tokens * input_tokens // max(usage.input_tokens, 1)
+        would_be = TokenUsage(estimate.input_tokens, estimate.output_tokens, cached_tokens)
+        return _forgone(would_be, price, written_tokens)
+
+    def _observed_nusd(self, accepted: Accepted, output_text: str) -> int:
+        if accepted.observed is None:
+            return 0
+        tokens = self._counting.of_deployment(accepted.request, output_text, accepted.observed.deployment)
+        return cost_of_tokens_nusd(*tokens, accepted.observed.price)
 
     def provisional(self, accepted: Accepted) -> dict[str, Any]:
         """What is known before dispatch: the record of a request whose end nobody will have seen.
@@ -236,6 +100,7 @@ class Accountant:
         classification = accepted.classification
         return {
             "request_id": accepted.request_id,
+            **_measured(accepted),
             "started_at_ms": accepted.started_at_ms,
             "duration_ms": 0,
             "team_id": accepted.principal.team_id,
@@ -249,6 +114,8 @@ class Accountant:
             "tier": accepted.tier,
             "score": classification.score if classification else None,
             "classifier": classification.classifier if classification else None,
+            "task": classification.task if classification else None,
+            "observed_deployment": accepted.observed.deployment.name if accepted.observed else None,
             "status": "abandoned",
             "stream": accepted.request.stream,
             "baseline_model": self._baseline.model,
@@ -262,6 +129,7 @@ class Accountant:
         classification = accepted.classification
         return SpendRecord(
             request_id=accepted.request_id,
+            **_measured(accepted),
             started_at_ms=accepted.started_at_ms,
             duration_ms=_ms(now_s - accepted.started_s),
             first_token_ms=None if outcome.first_token_s is None else _ms(outcome.first_token_s - accepted.started_s),
@@ -280,6 +148,8 @@ class Accountant:
             tier=accepted.tier,
             score=classification.score if classification else None,
             classifier=classification.classifier if classification else None,
+            task=classification.task if classification else None,
+            observed_deployment=accepted.observed.deployment.name if accepted.observed else None,
             status=outcome.status,
             error_code=outcome.error_code,
             cache="hit" if outcome.cache_hit else "miss" if accepted.cacheable else "off",
@@ -292,9 +162,15 @@ class Accountant:
             reasoning_tokens=usage.reasoning_tokens,
             usage_source=charge.usage_source if charge else "none",
             cost_nusd=charge.cost_nusd if charge else 0,
+            retries_nusd=charge.retries_nusd if charge else 0,
+            prompt_cache_nusd=charge.prompt_cache_nusd - forgone.prompt_cache_nusd if charge else 0,
+            observed_cost_nusd=charge.observed_cost_nusd if charge else 0,
             reserved_nusd=reserved_nusd,
             price_effective_from=choice.price.effective_from.isoformat() if choice and charge else None,
             baseline_model=self._baseline.model,
+            baseline_price_effective_from=forgone.price_effective_from,
+            estimator=forgone.estimator,
+            recounted_output_tokens=forgone.recounted_output_tokens,
             baseline_input_tokens=forgone.input_tokens,
             baseline_output_tokens=forgone.output_tokens,
             baseline_cost_nusd=forgone.cost_nusd,
@@ -304,14 +180,20 @@ class Accountant:
 
     def hit_record(self, accepted: Accepted, cached: CachedAnswer, *, now_s: float) -> SpendRecord:
         """A repeat: no cost, the counterfactual of the answer it repeats, the tokens it was spared."""
+        record = self.record(accepted, Outcome("ok", "cache", cache_hit=True), now_s=now_s)
+        if cached.baseline_cached_input_tokens:
+            record.detail["baseline_cached_input_tokens"] = cached.baseline_cached_input_tokens
         return replace(
-            self.record(accepted, Outcome("ok", "cache", cache_hit=True), now_s=now_s),
+            record,
             deployment=cached.deployment,
             response_model=cached.response_model,
             finish_reasons=cached.finish_reasons,
             input_tokens=cached.input_tokens,
             output_tokens=cached.output_tokens,
             usage_source="cache",
+            baseline_price_effective_from=cached.baseline_price_effective_from,
+            estimator=cached.estimator,
+            recounted_output_tokens=cached.recounted_output_tokens,
             baseline_input_tokens=cached.baseline_input_tokens,
             baseline_output_tokens=cached.baseline_output_tokens,
             baseline_cost_nusd=cached.baseline_cost_nusd,
@@ -349,8 +231,37 @@ def _choice_of(accepted: Accepted, deployment_name: str) -> Choice:
     return choice
 
 
-def _input_tokens(counter: TokenCounter, request: ChatRequest, image_tokens: int | None = None) -> int:
-    return counter.count_messages(request.messages, request.body.get("tools"), image_tokens=image_tokens)
+def _longest(accepted: Accepted, choice: Choice) -> int:
+    """How many tokens of output the deployment could have billed."""
+    option = accepted.options[accepted.decision.options.index(choice)]
+    return accepted.caps.get(option.deployment, option.longest) * option.tokens_per_token
+
+
+def _forgone(usage: TokenUsage, price: Price, recounted_output_tokens: int) -> Forgone:
+    return Forgone(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cached_input_tokens=usage.cached_input_tokens,
+        recounted_output_tokens=recounted_output_tokens,
+        cost_nusd=cost_nusd(usage, price),
+        prompt_cache_nusd=_discount_nusd(usage, price),
+        price_effective_from=price.effective_from.isoformat(),
+    )
+
+
+def _discount_nusd(usage: TokenUsage, price: Price) -> int:
+    """What the prompt cache took off."""
+    if not usage.cached_input_tokens:
+        return 0
+    return cost_of_tokens_nusd(usage.input_tokens, usage.output_tokens, price) - cost_nusd(usage, price)
+
+
+def _measured(accepted: Accepted) -> dict[str, Any]:
+    """What a shadow's record says of the request that it measures."""
+    measures = accepted.measures
+    if measures is None:
+        return {}
+    return {"kind": "shadow", "parent_id": measures.request_id, "sample_share": measures.share}
 
 
 def _detail(accepted: Accepted, outcome: Outcome) -> dict[str, Any]:
@@ -377,14 +288,19 @@ def _detail(accepted: Accepted, outcome: Outcome) -> dict[str, Any]:
         detail["max_tokens"] = dict(accepted.caps)
     if len(outcome.attempts) > 1 or outcome.status == "error":
         detail["attempts"] = [attempt.to_json() for attempt in outcome.attempts]
+    if accepted.measures is not None:
+        detail["booked_nusd"] = accepted.measures.booked_nusd
     if outcome.charge is not None:
         detail |= _reckoned(outcome.charge, outcome.answer)
     return detail
 
 
 def _reckoned(charge: Charge, answer: AnswerFacts | None) -> dict[str, Any]:
-    """Attempts that were charged though they failed, and a report that our count does not bear out."""
+    """What the amounts rest on beyond the columns: prompts that the baseline would have had in its cache, attempts that
+    were charged though they failed, and a report that our count does not bear out."""
     found: dict[str, Any] = {}
+    if charge.baseline.prompt_cache_nusd:
+        found["baseline_cached_input_tokens"] = charge.baseline.cached_input_tokens
     if charge.billed:
         found["billed_attempts"] = [[a.deployment, a.input_tokens, a.cost_nusd] for a in charge.billed]
     if charge.counted is not None and answer is not None and answer.usage is not None:

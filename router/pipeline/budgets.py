@@ -68,6 +68,12 @@ def rate_limit_headers(applied: Applied, states: Sequence[tuple[int, int]]) -> H
     return headers
 
 
+def applied_to_measuring(principal: Principal, budget: Budget, now_s: float) -> Applied:
+    """What limits the measuring of somebody's request: `budget`, and those of the organisation, which pays for it."""
+    own = tuple([one for one in principal.budgets if one.subject_kind == "organization"])
+    return _applied_of(principal, (*own, budget), "", now_s)
+
+
 class ApplicableBudgets:
     """The budgets that apply to a key, an end user and tags at a time; worked out once a window."""
 
@@ -191,6 +197,10 @@ def _price(budget: Budget, spent: int, now_s: float) -> float:
 
 def _applied(principal: Principal, end_user: str, tags: tuple[str, ...], now_s: float) -> Applied:
     budgets = tuple([budget for budget in principal.budgets if _applies(budget, principal, end_user, tags)])
+    return _applied_of(principal, budgets, end_user, now_s)
+
+
+def _applied_of(principal: Principal, budgets: tuple[Budget, ...], end_user: str, now_s: float) -> Applied:
     if not budgets:
         return Applied(principal, (), NO_COUNTERS, (), float("inf"))
     now = datetime.fromtimestamp(now_s, UTC)

@@ -25,7 +25,11 @@ class CachedAnswer:
     finish_reasons: str
     input_tokens: int
     output_tokens: int
+    estimator: str | None
+    recounted_output_tokens: int
+    baseline_price_effective_from: str | None
     baseline_input_tokens: int
+    baseline_cached_input_tokens: int
     baseline_output_tokens: int
     baseline_cost_nusd: int
     simulated: bool
@@ -36,13 +40,15 @@ class CachedAnswer:
         return self.body.replace(our_id_fragment(self.request_id), our_id_fragment(request_id))
 
 
-_FACTS = tuple(field.name for field in fields(CachedAnswer) if field.name != "body")
-FORMAT = ",".join(_FACTS)
+_IN_DETAIL = ("baseline_cached_input_tokens",)
+_COLUMNS = tuple(field.name for field in fields(CachedAnswer) if field.name not in ("body", *_IN_DETAIL))
+FORMAT = ",".join((*_COLUMNS, *_IN_DETAIL))
 """Belongs to the key of an entry: a version with other facts looks for, and finds, only its own."""
 
 
 def pack(record: SpendRecord, body: bytes) -> bytes:
-    facts: dict[str, Any] = {name: getattr(record, name) for name in _FACTS}
+    facts: dict[str, Any] = {name: getattr(record, name) for name in _COLUMNS}
+    facts |= {name: record.detail.get(name, 0) for name in _IN_DETAIL}
     return orjson.dumps(facts) + b"\n" + body
 
 

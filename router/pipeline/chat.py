@@ -17,7 +17,7 @@ from router.clock import Clock
 from router.errors import ParsimonyError, StoreUnavailable
 from router.openai.requests import ChatRequest, canonical_digest, parse_chat_request
 from router.pipeline import headers
-from router.pipeline.accounts import Accepted, Accountant, Outcome
+from router.pipeline.accounts import Accountant
 from router.pipeline.authenticate import Authenticator
 from router.pipeline.bounds import limits_of, options_of
 from router.pipeline.budgets import (
@@ -32,12 +32,14 @@ from router.pipeline.budgets import (
 from router.pipeline.cached import FORMAT, pack, unpack
 from router.pipeline.decide import Decider
 from router.pipeline.dispatch import Attempt, Dispatcher, DispatchFailed
+from router.pipeline.facts import Accepted, Outcome
 from router.pipeline.flights import Flight, Flights
 from router.pipeline.reply import Reply
 from router.pipeline.respond import Responder, Served
+from router.pipeline.settle import Settler
+from router.pipeline.shadow import Shadower
 from router.stores import redis_keys
 from router.stores.admission import (
-    BEFORE_ANY_EPOCH,
     Admission,
     AdmissionStore,
     Admitted,
@@ -45,10 +47,8 @@ from router.stores.admission import (
     CacheHit,
     Option,
     Refused,
-    Settlement,
 )
 from router.stores.base import Principal
-from router.stores.counters import NO_COUNTERS, used_of
 from router.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,8 @@ _SECOND_BEST = frozenset({"budget", "degraded", "fallback", "paced"})
 
 @record()
 class Incoming:
-    """What the HTTP layer hands over. `no_cache`: answer afresh; `no_store`: and keep nothing, either.
+    """What the HTTP layer hands over. `no_cache`: answer afresh; `no_store`: and keep nothing, either; `no_shadow`:
+    send it nowhere else to be measured.
 
     `tags` is the value of `x-parsimony-tags`: names between commas.
     """
@@ -71,6 +72,7 @@ class Incoming:
     no_cache: bool = False
     no_store: bool = False
     tags: bytes = b""
+    no_shadow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,17 +109,22 @@ class ChatPipeline:
         responder: Responder,
         accountant: Accountant,
         admission: AdmissionStore,
+        settler: Settler,
         cache: CachePolicy,
         telemetry: Telemetry,
         clock: Clock,
         new_request_id: Callable[[], str],
+        shadower: Shadower | None = None,
     ) -> None:
+        """Without a `shadower` nothing is measured."""
         self._authenticator = authenticator
         self._decider = decider
         self._dispatcher = dispatcher
         self._responder = responder
         self._accountant = accountant
         self._admission = admission
+        self._settler = settler
+        self._shadower = shadower
         self._cache = cache
         self._telemetry = telemetry
         self._clock = clock
@@ -125,6 +132,11 @@ class ChatPipeline:
         self._flights = Flights()
         self._budgets = ApplicableBudgets()
         self._paces = Paces()
+
+    async def close(self, timeout_s: float) -> None:
+        """Ends what goes on beside the requests, within `timeout_s`."""
+        if self._shadower is not None:
+            await self._shadower.close(timeout_s)
 
     async def authenticate(self, authorization: bytes | None) -> Principal:
         """Whose request this is, known from its head: a body is read for nobody else. Raises InvalidApiKey."""
@@ -152,7 +164,9 @@ class ChatPipeline:
             if flight is not None:
                 reply.keep_going = flight.awaited
             served = await self._serve(held, reply)
-            self._settle_served(held, served, cache_key)
+            booked = self._settle_served(held, served, cache_key)
+            if self._shadower is not None and not incoming.no_shadow:
+                self._shadower.offer(held.accepted, booked)
             if served.error is not None:
                 raise served.error
         except ParsimonyError as error:
@@ -186,6 +200,7 @@ class ChatPipeline:
             day=decided.day,
             quality=decided.quality,
             shadow_price=decided.price,
+            observed=decided.observed,
         )
         return accepted, applied
 
@@ -215,7 +230,7 @@ class ChatPipeline:
         try:
             await flight.wait()
         except asyncio.CancelledError:
-            self._settle(self._record(accepted, Outcome("cancelled", "refused")), admitted=False)
+            self._settler.settle(self._record(accepted, Outcome("cancelled", "refused")), admitted=False)
             raise
         return None
 
@@ -238,14 +253,16 @@ class ChatPipeline:
             # Whether the script ran is unknown: if it did, this gives back what it took.
             store_failed = isinstance(error, StoreUnavailable)
             outcome = Outcome("error" if store_failed else "cancelled", "refused", error_code=_code(error))
-            self._settle(self._record(accepted, outcome), applied=applied)
+            self._settler.settle(self._record(accepted, outcome), applied=applied)
             raise
 
     def _hold(self, accepted: Accepted, applied: Applied, admission: Admitted | Refused) -> Held:
         """Raises RateLimitExceeded or BudgetExhausted where a budget refused; drops what the budgets cannot carry."""
         if isinstance(admission, Refused):
             error = refusal(applied, admission, self._clock.wall())
-            self._settle(self._record(accepted, Outcome("refused", "refused", error_code=error.code)), admitted=False)
+            self._settler.settle(
+                self._record(accepted, Outcome("refused", "refused", error_code=error.code)), admitted=False
+            )
             raise error
         self._paces.saw(applied, admission.states)
         return Held(self._narrowed(accepted, applied, admission), applied, admission)
@@ -266,14 +283,14 @@ class ChatPipeline:
             cached = unpack(hit.entry)
         except (ValueError, TypeError) as error:
             outcome = Outcome("error", "refused", error_code=StoreUnavailable.code)
-            self._settle(self._record(accepted, outcome))
+            self._settler.settle(self._record(accepted, outcome))
             raise StoreUnavailable("The response cache holds an entry that cannot be read.") from error
         record = self._accountant.hit_record(accepted, cached, now_s=self._clock.monotonic())
         try:
             await reply.start(200, headers.of_record(record))
             await reply.send(cached.body_for(accepted.request_id), last=True)
         finally:
-            self._settle(record)
+            self._settler.settle(record)
 
     async def _serve(self, held: Held, reply: Reply) -> Served:
         """Calls and relays. Raises nothing: whatever happens, there is something to settle."""
@@ -309,48 +326,21 @@ class ChatPipeline:
             tokens=sum([option.base_tokens for option in asked]) + answers.tokens_per_token * longest,
         )
 
-    def _settle_served(self, held: Held, served: Served, cache_key: str) -> None:
+    def _settle_served(self, held: Held, served: Served, cache_key: str) -> SpendRecord:
         record = self._record(held.accepted, served.outcome, reserved_nusd=held.admitted.nusd)
         keep = bool(cache_key) and served.storable and record.reason not in _SECOND_BEST and not _cut_short(held)
         keep = keep and len(served.body) <= self._cache.max_entry_bytes
-        self._settle(
+        self._settler.settle(
             record,
             applied=held.applied,
             epoch=held.admitted.epoch,
             cache_key=cache_key if keep else "",
             answer=pack(record, served.body) if keep else b"",
         )
+        return record
 
     def _record(self, accepted: Accepted, outcome: Outcome, *, reserved_nusd: int = 0) -> SpendRecord:
         return self._accountant.record(accepted, outcome, now_s=self._clock.monotonic(), reserved_nusd=reserved_nusd)
-
-    def _settle(
-        self,
-        record: SpendRecord,
-        *,
-        admitted: bool = True,
-        applied: Applied | None = None,
-        epoch: str = BEFORE_ANY_EPOCH,
-        cache_key: str = "",
-        answer: bytes = b"",
-    ) -> None:
-        """Hands the record over to be booked; the client has its answer already and waits for none of it."""
-        self._telemetry.observe(record)
-        counters = applied.counters if applied is not None else NO_COUNTERS
-        self._admission.settle(
-            Settlement(
-                request_id=record.request_id,
-                record=orjson.dumps(record.to_json()),
-                admitted=admitted,
-                started_at_ms=record.started_at_ms,
-                epoch=epoch,
-                counters=counters,
-                amounts=tuple([used_of(counter, record) for counter in counters.all]),
-                cache_key=cache_key,
-                keep_seconds=self._cache.ttl_seconds if cache_key else 0,
-                answer=answer,
-            )
-        )
 
 
 def _cut_short(held: Held) -> bool:

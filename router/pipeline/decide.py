@@ -11,7 +11,7 @@ from classifiers.base import Classification, Classifier, OutputLength, Tier, tie
 from classifiers.records import record
 from policies.catalog import Deployment
 from policies.pacing import raised
-from policies.routing import NoRoute, RouteDecision, RoutingFacts, decide, pin
+from policies.routing import Choice, NoRoute, RouteDecision, RoutingFacts, decide, pin
 from router.errors import ContextLengthExceeded, InvalidRequest, ModelNotAllowed, ParsimonyError
 from router.openai.requests import ChatRequest
 from router.pipeline.models import Models, allowed_deployments
@@ -30,7 +30,8 @@ class Decided:
     """`classification` and `tier` are None for a pinned deployment, which nobody judges.
 
     `quality` is the quality target and the threshold that keeps it, where the alias has one. `price` is what
-    paced budgets add to the bar for larger models, in [0, 1].
+    paced budgets add to the bar for larger models, in [0, 1]. `observed` is where routing would have sent it, where
+    that is only observed.
     """
 
     decision: RouteDecision
@@ -39,6 +40,7 @@ class Decided:
     day: date
     quality: tuple[float, float] | None = None
     price: float = 0.0
+    observed: Choice | None = None
 
 
 class Decider:
@@ -63,7 +65,12 @@ class Decider:
         length = classification.output_length
         facts = self._facts(request, model.candidates, tier, length, allowed, model.max_fallbacks, day)
         quality = None if model.quality_target is None else (model.quality_target, model.complex_from)
-        decision = _routed(decide(facts), request)
+        routed = decide(facts)
+        if model.answered_by is not None:
+            decision = _observed(model.answered_by, facts, request)
+            choice = routed.options[0] if isinstance(routed, RouteDecision) else None
+            return Decided(decision, classification, tier, day, quality, price, choice)
+        decision = _routed(routed, request)
         if price and decision.reason == tier != tier_of(classification.score, model.moderate_from, model.complex_from):
             decision = replace(decision, reason="paced")
         return Decided(decision, classification, tier, day, quality, price)
@@ -102,6 +109,12 @@ def input_tokens_estimate(request: ChatRequest) -> int:
     """About as many as the prompt holds: enough to compare prices and windows, too little to bill."""
     text_tokens = sum([estimate_tokens(message.text) for message in request.prompt.messages])
     return text_tokens + request.structure_bytes // BYTES_PER_TOKEN + request.image_count * IMAGE_TOKENS
+
+
+def _observed(baseline: Deployment, facts: RoutingFacts, request: ChatRequest) -> RouteDecision:
+    """Everything goes to the baseline, and to nobody else: as it does before there is any routing."""
+    pinned = pin(baseline, replace(facts, candidates=(baseline,)))
+    return replace(_routed(pinned, request), reason="observed")
 
 
 def _routed(decision: RouteDecision | NoRoute, request: ChatRequest) -> RouteDecision:

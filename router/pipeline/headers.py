@@ -5,8 +5,8 @@ from __future__ import annotations
 from classifiers.records import record
 from policies.money import format_usd
 from policies.spend import SpendRecord
-from router.pipeline.accounts import Accepted, Charge
 from router.pipeline.dispatch import Call
+from router.pipeline.facts import Accepted, Charge
 from router.pipeline.reply import Headers
 
 JSON = (b"content-type", b"application/json")

@@ -21,6 +21,10 @@ class Alias:
     max_fallbacks: int
     quality_target: float | None = None
     """Where it set the thresholds: both are then the same."""
+    answered_by: Deployment | None = None
+    """The baseline's deployment, to which everything goes where routing is only observed."""
+    shadow: bool = True
+    """Whether some of its requests may go to the baseline as well, to be measured."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ from router.openai.errors import error_body
 from router.openai.responses import AnswerFacts, completion_facts, id_fragment, our_id_fragment
 from router.openai.sse import DONE, EventTooLarge, StreamRelay, error_event
 from router.pipeline import headers
-from router.pipeline.accounts import Accepted, Accountant, Charge, Outcome
+from router.pipeline.accounts import Accountant
 from router.pipeline.dispatch import Attempt, Call, Target
+from router.pipeline.facts import Accepted, Charge, Outcome
 from router.pipeline.reply import Reply
 
 logger = logging.getLogger(__name__)

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from policies.catalog import Price
+from policies.drivers import DRIVERS, drivers
 from policies.money import format_usd
 from policies.pricing import cost_nusd
 from policies.routing import REASONS
@@ -84,18 +85,26 @@ def _cost(record: SpendRecord, config: Config, prices: PriceBook) -> Arithmetic 
     names = [deployment.price for deployment in config.deployments if deployment.name == record.deployment]
     if not names or record.price_effective_from is None:
         return None
-    usage = TokenUsage(record.input_tokens, record.output_tokens, record.cached_input_tokens, record.reasoning_tokens)
+    input_tokens = record.input_tokens - sum(tokens for _, tokens, _ in record.detail.get("billed_attempts", ()))
+    usage = TokenUsage(input_tokens, record.output_tokens, record.cached_input_tokens, record.reasoning_tokens)
     found = _arithmetic(names[0], prices, date.fromisoformat(record.price_effective_from), usage)
-    return found if found is not None and found.total_nusd == record.cost_nusd else None
+    return found if found is not None and found.total_nusd == record.cost_nusd - record.retries_nusd else None
 
 
 def _baseline(record: SpendRecord, prices: PriceBook) -> Arithmetic | None:
     if not record.baseline_cost_nusd:
         return None
-    day = datetime.fromtimestamp(record.started_at_ms / 1000, UTC).date()
-    usage = TokenUsage(record.baseline_input_tokens, record.baseline_output_tokens)
+    day = _day_of_baseline_price(record)
+    cached_tokens = record.detail.get("baseline_cached_input_tokens", 0)
+    usage = TokenUsage(record.baseline_input_tokens, record.baseline_output_tokens, cached_tokens)
     found = _arithmetic(record.baseline_model, prices, day, usage)
     return found if found is not None and found.total_nusd == record.baseline_cost_nusd else None
+
+
+def _day_of_baseline_price(record: SpendRecord) -> date:
+    if record.baseline_price_effective_from is not None:
+        return date.fromisoformat(record.baseline_price_effective_from)
+    return datetime.fromtimestamp(record.started_at_ms / 1000, UTC).date()
 
 
 def _arithmetic(model: str, prices: PriceBook, day: date, usage: TokenUsage) -> Arithmetic | None:
@@ -113,6 +122,7 @@ def facts(explanation: Explanation) -> list[tuple[str, str]]:
     record = explanation.record
     return [
         ("request", record.request_id),
+        *_measuring(record),
         ("when", f"{_moment(record)}, {_duration(record)}"),
         ("who", f"team {record.team_id}, key {record.key_id}"),
         ("asked for", record.alias),
@@ -128,7 +138,26 @@ def facts(explanation: Explanation) -> list[tuple[str, str]]:
         ("cost", _cost_in_words(explanation)),
         ("baseline", _baseline_in_words(explanation)),
         ("saved", f"${format_usd(record.savings_nusd)}"),
+        *_lines("of that", [f"{DRIVERS[driver]}: ${format_usd(nusd)}" for driver, nusd in drivers(record).items()]),
+        *_observed(record),
     ]
+
+
+def _measuring(record: SpendRecord) -> list[tuple[str, str]]:
+    if record.kind == "request":
+        return []
+    share = "" if record.sample_share is None else f", drawn with a share of {record.sample_share:.4g}"
+    return [("measures", f"request {record.parent_id} ({record.kind}{share}); its answer went to nobody")]
+
+
+def _observed(record: SpendRecord) -> list[tuple[str, str]]:
+    """What routing would have made of it, of an alias that only observes."""
+    if record.observed_deployment is None:
+        return []
+    if record.status != "ok" or record.cache == "hit":
+        return [("observed", f"routing would have sent it to {record.observed_deployment}")]
+    cost = f"${format_usd(record.observed_cost_nusd)} for an answer as long"
+    return [("observed", f"routing would have sent it to {record.observed_deployment}: {cost}")]
 
 
 def _lines(name: str, values: list[str]) -> list[tuple[str, str]]:
@@ -209,7 +238,8 @@ def _tokens(record: SpendRecord) -> str:
 def _cost_in_words(explanation: Explanation) -> str:
     record = explanation.record
     if explanation.cost is not None:
-        return explanation.cost.in_words()
+        retries = f"; and ${format_usd(record.retries_nusd)} for attempts before" if record.retries_nusd else ""
+        return explanation.cost.in_words() + retries
     amount = f"${format_usd(record.cost_nusd)}"
     if record.cache == "hit":
         return f"{amount}: a repeat costs nothing"
@@ -223,7 +253,8 @@ def _cost_in_words(explanation: Explanation) -> str:
 def _baseline_in_words(explanation: Explanation) -> str:
     record = explanation.record
     if explanation.baseline is not None:
-        return f"{explanation.baseline.in_words()} (an estimate)"
+        basis = f"an estimate, {record.estimator}" if record.estimator else "an estimate"
+        return f"{explanation.baseline.in_words()} ({basis})"
     amount = f"${format_usd(record.baseline_cost_nusd)} on {record.baseline_model}"
     if not record.baseline_cost_nusd:
         return f"{amount}: there was no answer to compare with"
@@ -250,6 +281,7 @@ def explanation_as_json(explanation: Explanation) -> dict[str, Any]:
         "baseline_arithmetic": explanation.baseline and explanation.baseline.as_json(),
         "cost_usd": format_usd(record.cost_nusd),
         "baseline_cost_usd": format_usd(record.baseline_cost_nusd),
+        "drivers_nusd": drivers(record),
         "saved_nusd": record.savings_nusd,
         "saved_usd": format_usd(record.savings_nusd),
     }

@@ -26,6 +26,7 @@ from router.pipeline.dispatch import Dispatcher, RetryPolicy, Target, Timeouts
 from router.pipeline.models import Alias, Models
 from router.pipeline.reply import Headers
 from router.pipeline.respond import Responder
+from router.pipeline.settle import Settler
 from router.stores.base import Principal
 from router.telemetry import Telemetry
 from router.tokenizers import TokenCounter
@@ -210,6 +211,7 @@ class PipelineBench:
             "pk-other": Principal("key-2", "team-2", "application", None, ()),
         }
         ids = itertools.count(1)
+        settler = Settler(self.store, self.telemetry, 3_600)
         self.pipeline = ChatPipeline(
             authenticator=KnownKeys(self.principals),
             decider=Decider(Models({"auto": alias}, self.deployments), WordClassifier(), self.dispatcher.unavailable),
@@ -217,6 +219,7 @@ class PipelineBench:
             responder=Responder(accountant, targets, clock, max_entry_bytes),
             accountant=accountant,
             admission=self.store,
+            settler=settler,
             cache=CachePolicy(True, per_team, 3_600, max_entry_bytes, max_temperature),
             telemetry=self.telemetry,
             clock=clock,

@@ -18,10 +18,12 @@ from policies.spend import SpendRecord
 from policies.usage import TokenUsage
 from router.openai.requests import parse_chat_request
 from router.openai.responses import NOTHING_ANSWERED, AnswerFacts
-from router.pipeline.accounts import CHECKED_EVERY, Accepted, Accountant, Outcome
+from router.pipeline.accounts import Accountant
 from router.pipeline.bounds import options_of
 from router.pipeline.cached import pack, unpack
+from router.pipeline.counting import CHECKED_EVERY
 from router.pipeline.dispatch import Attempt
+from router.pipeline.facts import Accepted, Outcome
 from router.stores.admission import Option
 from router.stores.base import Principal
 from router.tokenizers import TokenCounter

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,10 @@ from tests.support.spend import spend_record
 @given(st.binary(max_size=200))
 def test_any_body_survives(body: bytes) -> None:
     record = spend_record("chatcmpl-1", deployment="lokal/模型", response_model=None, simulated=True)
+    record = replace(
+        record, estimator="v1", recounted_output_tokens=70, baseline_price_effective_from="2023-03-14",
+        detail={"baseline_cached_input_tokens": 9},
+    )  # fmt: skip
     answer = unpack(pack(record, body))
     assert answer == CachedAnswer(
         request_id="chatcmpl-1",
@@ -21,6 +27,10 @@ def test_any_body_survives(body: bytes) -> None:
         finish_reasons="stop",
         input_tokens=120,
         output_tokens=80,
+        estimator="v1",
+        recounted_output_tokens=70,
+        baseline_price_effective_from="2023-03-14",
+        baseline_cached_input_tokens=9,
         baseline_input_tokens=120,
         baseline_output_tokens=80,
         baseline_cost_nusd=8_400_000,

@@ -14,10 +14,11 @@ from policies.baseline import Baseline
 from policies.routing import Choice, RouteDecision
 from policies.usage import TokenUsage
 from router.openai.requests import parse_chat_request
-from router.pipeline.accounts import Accepted, Accountant
+from router.pipeline.accounts import Accountant
 from router.pipeline.bounds import options_of
 from router.pipeline.circuit import Circuit
 from router.pipeline.dispatch import Attempt, Call, Target, Timeouts
+from router.pipeline.facts import Accepted
 from router.pipeline.respond import Responder
 from router.stores.base import Principal
 from router.tokenizers import TokenCounter

@@ -72,7 +72,21 @@ def test_the_story_of_a_request(tmp_path: Path) -> None:
             "(100 input x $30.00 + 50 output x $60.00) / 1M tokens = $0.006; gpt-4, price of 2023-03-14 (an estimate)",
         ),
         ("saved", "$0.005875"),
+        ("of that", "smaller model: $0.005875"),
     ]
+
+
+def test_what_attempts_before_the_answer_cost_is_told_apart(tmp_path: Path) -> None:
+    billed = {"billed_attempts": [["small", 100, 50_000]]}
+    story = told(tmp_path, input_tokens=200, cost_nusd=175_000, retries_nusd=50_000, detail=billed)
+    assert story["cost"].startswith("(100 input x $0.50 + 50 output x $1.50) / 1M tokens = $0.000125")
+    assert story["cost"].endswith("; and $0.00005 for attempts before")
+
+
+def test_a_discount_that_the_baseline_would_have_had_is_in_its_arithmetic(tmp_path: Path) -> None:
+    cached = {"baseline_cached_input_tokens": 40}
+    story = told(tmp_path, baseline_model="gpt-4o", baseline_cost_nusd=700_000, detail=cached)
+    assert "60 input x $2.50 + 40 cached input x $1.25" in story["baseline"]
 
 
 def test_sums_that_do_not_arrive_at_the_bill_are_not_shown(tmp_path: Path) -> None:
@@ -96,6 +110,14 @@ def test_sums_that_do_not_arrive_at_the_bill_are_not_shown(tmp_path: Path) -> No
         ({"simulated": True}, "answered by", "SIMULATED"),
         ({"reason": "newer"}, "why", "no longer a known reason"),
         ({"first_token_ms": None}, "when", ", 812 ms"),
+        ({"estimator": "lengths-1"}, "baseline", "(an estimate, lengths-1)"),
+        ({"baseline_price_effective_from": "2023-03-14", "started_at_ms": 0}, "baseline", "price of 2023-03-14"),
+        ({"reason": "budget"}, "of that", "downgrade by budget: $0.005875"),
+        ({"kind": "shadow", "parent_id": "req_0", "sample_share": 0.05}, "measures",
+         "request req_0 (shadow, drawn with a share of 0.05); its answer went to nobody"),
+        ({"observed_deployment": "tiny", "observed_cost_nusd": 90_000}, "observed",
+         "routing would have sent it to tiny: $0.00009 for an answer as long"),
+        ({"observed_deployment": "tiny", "status": "error"}, "observed", "routing would have sent it to tiny"),
     ],
 )
 def test_other_stories(tmp_path: Path, changes: dict[str, Any], name: str, words: str) -> None:

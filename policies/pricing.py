@@ -30,6 +30,13 @@ def cost_of_tokens_nusd(input_tokens: int, output_tokens: int, price: Price) -> 
     return -(-total // TOKENS_PER_UNIT)
 
 
+def prompt_cache_discount_nusd(usage: TokenUsage, price: Price) -> int:
+    """What the provider's prompt cache took off `cost_nusd`; negative where filling it cost more than it saved."""
+    if not usage.cached_input_tokens and not usage.cache_write_input_tokens:
+        return 0
+    return cost_of_tokens_nusd(usage.input_tokens, usage.output_tokens, price) - cost_nusd(usage, price)
+
+
 def most_input_cost_nusd(tokens: int, price: Price) -> int:
     """The most that so many tokens of input, or fewer, can cost, whatever part of them the provider finds in its cache
     or puts there."""

@@ -7,7 +7,7 @@ file to exact fractions of nano-USD and never pass through a float.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from difflib import get_close_matches
@@ -118,16 +118,27 @@ def hardware_problems(config: Config) -> Iterator[str]:
             yield f"{key}: {error}"
 
 
-def machines_of(config: Config, on: date, router: str) -> dict[str, MachineUse]:
-    """What serves each deployment that has hardware, by its name, and the router's own machine by the name `router`.
+def machines_by_day(config: Config, router: str) -> Callable[[date], dict[str, MachineUse]]:
+    """What serves each deployment that has hardware, by its name, and the router's own machine by the name `router`:
+    on any day, since what platforms take is dated, too. The file is read once, and only where there is any hardware.
 
-    Platforms' prices are those of `on`. Raises HardwareFileError and UnknownHardware.
+    Raises HardwareFileError and UnknownHardware.
     """
-    uses = list(uses_in(config))
+    uses = {router if name is None else name: settings for _, name, settings in uses_in(config)}
     if not uses:
-        return {}
+        return lambda on: {}
     book = load_hardware(config.hardware)
-    return {router if name is None else name: book.use(settings, on) for _, name, settings in uses}
+
+    def machines(on: date) -> dict[str, MachineUse]:
+        return {name: book.use(settings, on) for name, settings in uses.items()}
+
+    machines(date.max)  # so that an unknown name is told now
+    return machines
+
+
+def machines_of(config: Config, on: date, router: str) -> dict[str, MachineUse]:
+    """`machines_by_day`, on one of them."""
+    return machines_by_day(config, router)(on)
 
 
 # ---- the file --------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """`Housekeeper`: what must be done again and again in the stores, beside moving spend to SQL.
 
 Booking what dead workers left behind, taking lost counters from the ledger, comparing the others with it, adding to
-counters what only the ledger has, and telling people of budgets that reach a share.
+counters what only the ledger has, telling people of budgets that reach a share, and closing the hours of machines.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from router.alerts.alerter import Alerter
 from router.alerts.courier import Courier
 from router.alerts.webhooks import webhooks_of
 from router.bootstrap import rebuild_counters, redis_client
+from router.cli.closing import hour_closer
 from router.clock import Clock
 from router.config import Config
 from router.pipeline.authenticate import STALE_SECONDS
 from router.reports.budgets import forecast
 from router.services import AdminServices
-from router.stores.administration import user_states
+from router.stores.administration import unix_ms, user_states
 from router.stores.redis_janitor import Janitor
 from router.stores.spool import replay_dead
 
@@ -42,6 +43,7 @@ _USERS_SECONDS = 30.0
 
 class Housekeeper:
     """A round is due each second. Raises RedisError and StoreUnavailable; what was not done then is done later.
+    To be made, it needs prices for the machines of the configuration: raises ConfigError.
 
     `clock` tells windows as the workers do.
     """
@@ -52,6 +54,7 @@ class Housekeeper:
         self._redis = redis_client(config)
         self._data_dir = config.data_dir
         self._janitor = Janitor(self._redis)
+        self._closer = hour_closer(config, admin.books)
         courier = Courier(webhooks_of(config.alerts, os.environ))
         self._alerter = Alerter(admin.directory, courier, forecast=partial(forecast, admin.ledger), clock=clock)
         self._users_at_s = 0.0
@@ -74,6 +77,7 @@ class Housekeeper:
         self._seed_anew(budgets)
         self._alerter.poll(self._states(budgets))
         self._reconcile(budgets)
+        self._closer.close(unix_ms(self._clock.now()))
 
     def close(self) -> None:
         self._alerter.close()

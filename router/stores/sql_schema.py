@@ -104,6 +104,19 @@ Index(
     postgresql_where=BUDGET_ALERTS.c.event.is_not(None),
 )
 
+# A scheduled report of a period. Until it is finished, nobody may begin it before `not_before_ms`: that is the lease of
+# whoever makes it, and the wait after a failure.
+REPORT_RUNS = Table(
+    "report_runs",
+    METADATA,
+    Column("schedule_id", Text, primary_key=True),
+    Column("period_end_ms", BigInteger, primary_key=True),
+    Column("attempts", Integer, nullable=False),
+    Column("not_before_ms", BigInteger, nullable=False),
+    Column("finished_at_ms", BigInteger),
+    Column("detail", Text, nullable=False),
+)
+
 # Rows are added, never changed. No foreign keys: what was done outlives what it was done to.
 AUDIT_LOG = Table(
     "audit_log",

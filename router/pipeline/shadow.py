@@ -8,7 +8,6 @@ import logging
 from collections import Counter, deque
 from typing import Literal
 
-from classifiers.records import record
 from policies.catalog import Deployment
 from policies.routing import Choice, NoRoute, RoutingFacts, pin
 from policies.spend import SpendRecord
@@ -40,12 +39,6 @@ def is_drawn(request_id: str, share: float) -> bool:
     return drawn < int(share * 2**64)
 
 
-@record()
-class _Waiting:
-    request: ShadowRequest
-    size_bytes: int
-
-
 class Shadower:
     """Draws the sample, and has it measured, a few calls at a time. What finds no room in the queue is lost, and
     counted."""
@@ -58,7 +51,7 @@ class Shadower:
         self._models = models
         self._call = call
         self._losses = losses
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[ShadowRequest] = deque()
         self._waiting_bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -68,23 +61,17 @@ class Shadower:
         if not is_drawn(booked.request_id, self._share) or not self._is_measured(accepted, booked):
             return
         choice = self._choice(accepted)
-        size_bytes = accepted.request.size_bytes
         if choice is None:
             self._lose("unfit")
         elif self._closing:
             self._lose("shutdown")
-        elif len(self._waiting) >= MAX_WAITING or self._waiting_bytes + size_bytes > MAX_WAITING_BYTES:
-            self._lose("queue_full")
         else:
-            self._waiting.append(_Waiting(ShadowRequest(accepted, booked, choice, self._share), size_bytes))
-            self._waiting_bytes += size_bytes
-            self._begin()
+            self._take(ShadowRequest(accepted, booked, choice, self._share))
 
     async def close(self, timeout_s: float) -> None:
         """Drops what waits, and gives the calls under way so long to end; what they cost is booked in any case."""
         self._closing = True
-        while self._waiting:
-            self._next()
+        while self._next() is not None:
             self._lose("shutdown")
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
@@ -126,26 +113,33 @@ class Shadower:
         pinned = pin(self._deployment, facts)
         return None if isinstance(pinned, NoRoute) else pinned.options[0]
 
-    def _begin(self) -> None:
+    def _take(self, request: ShadowRequest) -> None:
         if len(self._tasks) < PARALLEL_CALLS:
-            task = asyncio.create_task(self._work())
+            task = asyncio.create_task(self._work(request))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        elif len(self._waiting) < MAX_WAITING and self._waiting_bytes + request.size_bytes <= MAX_WAITING_BYTES:
+            self._waiting.append(request)
+            self._waiting_bytes += request.size_bytes
+        else:
+            self._lose("queue_full")
 
-    async def _work(self) -> None:
-        while self._waiting:
-            request = self._next()
+    async def _work(self, request: ShadowRequest | None) -> None:
+        while request is not None:
             try:
                 await self._call.measure(request)
             except NotMeasured as error:
                 self._lose(error.why)
             except Exception:  # the border of the task: one that fails must not keep the others from being measured
                 logger.exception("the shadow of request %s failed", request.booked.request_id)
+            request = self._next()
 
-    def _next(self) -> ShadowRequest:
-        waiting = self._waiting.popleft()
-        self._waiting_bytes -= waiting.size_bytes
-        return waiting.request
+    def _next(self) -> ShadowRequest | None:
+        if not self._waiting:
+            return None
+        request = self._waiting.popleft()
+        self._waiting_bytes -= request.size_bytes
+        return request
 
     def _lose(self, why: Loss) -> None:
         """Counts it, and says so the first time, the second, the fourth, ...: often enough."""

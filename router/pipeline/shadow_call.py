@@ -56,6 +56,10 @@ class ShadowRequest:
     choice: Choice
     share: float
 
+    @property
+    def size_bytes(self) -> int:
+        return self.accepted.request.size_bytes
+
 
 class ShadowCall:
     """Admitted, called, settled: like a request, but for no client, with one attempt, and a budget of its own."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -16,6 +17,7 @@ from policies.baseline import Baseline
 from policies.budget import Budget
 from policies.catalog import Capability, Deployment, Price, PriceSchedule
 from router.clock import Clock
+from router.config_shadow import ShadowConfig
 from router.errors import InvalidApiKey
 from router.pipeline.accounts import Accountant
 from router.pipeline.authenticate import Authenticator
@@ -27,6 +29,8 @@ from router.pipeline.models import Alias, Models
 from router.pipeline.reply import Headers
 from router.pipeline.respond import Responder
 from router.pipeline.settle import Settler
+from router.pipeline.shadow import Shadower
+from router.pipeline.shadow_call import ShadowCall
 from router.stores.base import Principal
 from router.telemetry import Telemetry
 from router.tokenizers import TokenCounter
@@ -141,6 +145,7 @@ def deployment(
     context_window: int = 8_192,
     max_output_tokens: int = 100,
     capabilities: frozenset[Capability] = frozenset(),
+    cached_nusd: int | None = None,
 ) -> Deployment:
     input_price, output_price = PRICES[name]
     return Deployment(
@@ -152,7 +157,7 @@ def deployment(
         max_output_tokens=max_output_tokens,
         capabilities=capabilities,
         prices=PriceSchedule(
-            BASELINE if name == "large" else name, (Price(date(2024, 1, 1), input_price, output_price),)
+            BASELINE if name == "large" else name, (Price(date(2024, 1, 1), input_price, output_price, cached_nusd),)
         ),
         tokenizer=TOKENIZER,
     )
@@ -181,13 +186,25 @@ class PipelineBench:
         max_fallbacks: int = 2,
         with_medium: bool = False,
         max_output_tokens: int = 100,
+        observe: bool = False,
+        shadow_share: float = 0.0,
+        shadow_limit_usd: str = "1",
+        alias_shadow: bool = True,
+        large_context_window: int = 8_192,
+        cached_nusd: Mapping[str, int] | None = None,
     ) -> None:
         self.hand = HandClock()
         self.providers = {"small": ScriptedProvider(completion()), "large": ScriptedProvider(completion("Deep."))}
         self.providers |= dict(providers or {})
         self.deployments = {
             "small": deployment("small", "simple", max_output_tokens=max_output_tokens),
-            "large": deployment("large", "complex", max_output_tokens=max_output_tokens),
+            "large": deployment(
+                "large",
+                "complex",
+                max_output_tokens=max_output_tokens,
+                context_window=large_context_window,
+                cached_nusd=(cached_nusd or {}).get("large"),
+            ),
         }
         if with_medium:
             self.deployments["medium"] = deployment("medium", "moderate")
@@ -199,7 +216,11 @@ class PipelineBench:
             name: Target(name, self.providers[name], Circuit(failures, 10.0), timeouts, f"wire-{name}", stream_usage)
             for name in self.deployments
         }
-        alias = Alias("auto", tuple(self.deployments.values()), 0.35, 0.65, max_fallbacks)
+        alias = Alias(
+            "auto", tuple(self.deployments.values()), 0.35, 0.65, max_fallbacks,
+            answered_by=self.deployments["large"] if observe else None, shadow=alias_shadow,
+        )  # fmt: skip
+        models = Models({"auto": alias}, self.deployments)
         self.dispatcher = Dispatcher(targets, retries, clock, jitter=lambda: 0.0)
         self.counter = TokenCounter(TOKENIZER)
         prices = self.deployments["large"].prices
@@ -212,11 +233,26 @@ class PipelineBench:
         }
         ids = itertools.count(1)
         settler = Settler(self.store, self.telemetry, 3_600)
+        responder = Responder(accountant, targets, clock, max_entry_bytes)
+        self.lost: Counter[str] = Counter()
+        call = ShadowCall(
+            budget=ShadowConfig(limit_usd=shadow_limit_usd).budget(),
+            target=targets["large"],
+            accountant=accountant,
+            responder=responder,
+            admission=self.store,
+            settler=settler,
+            clock=clock,
+            new_request_id=lambda: f"chatcmpl-{next(ids)}",
+        )
+        self.shadower = Shadower(
+            share=shadow_share, deployment=self.deployments["large"], models=models, call=call, losses=self.lost
+        )
         self.pipeline = ChatPipeline(
             authenticator=KnownKeys(self.principals),
-            decider=Decider(Models({"auto": alias}, self.deployments), WordClassifier(), self.dispatcher.unavailable),
+            decider=Decider(models, WordClassifier(), self.dispatcher.unavailable),
             dispatcher=self.dispatcher,
-            responder=Responder(accountant, targets, clock, max_entry_bytes),
+            responder=responder,
             accountant=accountant,
             admission=self.store,
             settler=settler,
@@ -224,6 +260,7 @@ class PipelineBench:
             telemetry=self.telemetry,
             clock=clock,
             new_request_id=lambda: f"chatcmpl-{next(ids)}",
+            shadower=self.shadower if shadow_share else None,
         )
 
     def start(
@@ -234,11 +271,12 @@ class PipelineBench:
         no_cache: bool = False,
         no_store: bool = False,
         tags: bytes = b"",
+        no_shadow: bool = False,
         **changes: Any,
     ) -> tuple[asyncio.Task[None], CollectedReply]:
         """A request under way, and its reply."""
         body = {"model": "auto", "messages": [{"role": "user", "content": text}]} | changes
-        incoming = Incoming(orjson.dumps(body), no_cache, no_store, tags)
+        incoming = Incoming(orjson.dumps(body), no_cache, no_store, tags, no_shadow)
         reply = CollectedReply()
         return asyncio.ensure_future(self._answer(b"Bearer " + secret.encode(), incoming, reply)), reply
 
@@ -269,9 +307,12 @@ class PipelineBench:
         return counter.spent, counter.reserved
 
     def check_books(self) -> None:
-        """Every request is settled exactly once, those too that left before they were let in; nothing is left open."""
+        """Every request is settled exactly once, those too that left before they were let in; nothing is left open.
+
+        Of a shadow that a budget refused there is no record: nothing was asked of anybody.
+        """
         assert set(self.store.settlements.values()) <= {1}
-        assert set(self.store.asked) <= set(self.store.settlements)
+        assert len(set(self.store.asked) - set(self.store.settlements)) == self.lost["budget"]
         assert self.store.pending == {}
         assert all(counter.reserved == 0 for counter in self.store.counters.values())
         assert all(answer.closed for provider in self.providers.values() for answer in provider.answers)

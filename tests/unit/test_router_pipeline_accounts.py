@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
+from fractions import Fraction
 from typing import Any
 
 import orjson
@@ -13,6 +14,9 @@ from hypothesis import strategies as st
 
 from classifiers.base import Classification
 from policies.baseline import Baseline
+from policies.catalog import PriceSchedule
+from policies.drivers import drivers
+from policies.pricing import cost_of_tokens_nusd
 from policies.routing import Choice, RouteDecision
 from policies.spend import SpendRecord
 from policies.usage import TokenUsage
@@ -23,7 +27,7 @@ from router.pipeline.bounds import options_of
 from router.pipeline.cached import pack, unpack
 from router.pipeline.counting import CHECKED_EVERY
 from router.pipeline.dispatch import Attempt
-from router.pipeline.facts import Accepted, Outcome
+from router.pipeline.facts import Accepted, Measured, Outcome
 from router.stores.admission import Option
 from router.stores.base import Principal
 from router.tokenizers import TokenCounter
@@ -336,3 +340,127 @@ def test_a_repeat_costs_nothing_and_forgoes_as_much(accountant: Accountant) -> N
     assert (repeat.cost_nusd, repeat.usage_source, repeat.attempts) == (0, "cache", 0)
     assert (repeat.input_tokens, repeat.output_tokens, repeat.deployment) == (10, 5, "small")
     assert repeat.baseline_cost_nusd == first.baseline_cost_nusd > 0
+
+
+# ---- why it cost what it cost ----------------------------------------------------------------------
+
+CACHED = tuple(
+    replace(choice, price=replace(choice.price, cached_input_nusd_per_mtok=choice.price.input_nusd_per_mtok // 4))
+    for choice in CHAIN
+)
+
+
+def caching_accountant() -> Accountant:
+    """The baseline's provider grants a discount on cached input, too."""
+    prices = PriceSchedule(BASELINE, (CACHED[1].price,))
+    return Accountant(Baseline(BASELINE, prices, TOKENIZER), {TOKENIZER: COUNTER})
+
+
+def booked(charged: Accountant, asked: Accepted, choice: Choice, reply: AnswerFacts, *failed: Attempt) -> SpendRecord:
+    charge = charged.charge(asked, choice, reply, failed)
+    outcome = Outcome("ok", asked.decision.reason, choice=choice, charge=charge, answer=reply, attempts=failed)
+    return charged.record(asked, outcome, now_s=101.0)
+
+
+@given(
+    text=st.text(max_size=200),
+    prompt=st.text(max_size=200),
+    input_tokens=st.integers(0, 5_000),
+    cached_share=st.fractions(0, 1),
+    output_tokens=st.integers(0, 5_000),
+    answered_by=st.integers(0, 1),
+    failed=st.lists(st.sampled_from(["small", "large"]), max_size=3),
+    caching=st.tuples(st.booleans(), st.booleans()),
+    kind=st.sampled_from(["request", "observed", "shadow", "unanswered", "abandoned", "hit"]),
+    reason=st.sampled_from(["simple", "pinned", "budget", "paced", "complex"]),
+)
+@settings(deadline=None, max_examples=200)
+def test_the_drivers_of_every_record_add_up_to_what_was_saved(
+    text: str,
+    prompt: str,
+    input_tokens: int,
+    cached_share: Fraction,
+    output_tokens: int,
+    answered_by: int,
+    failed: list[str],
+    caching: tuple[bool, bool],
+    kind: str,
+    reason: Any,
+) -> None:
+    chain = tuple((CACHED if caches else CHAIN)[at] for at, caches in enumerate(caching))
+    baseline = Baseline(BASELINE, PriceSchedule(BASELINE, (chain[1].price,)), TOKENIZER)
+    accountant = Accountant(baseline, {TOKENIZER: COUNTER})
+    body = {"model": "auto", "messages": [{"role": "user", "content": prompt}]}
+    asked = accepted(
+        request=parse_chat_request(orjson.dumps(body)),
+        decision=RouteDecision(chain, 2, reason, ()),
+        observed=chain[0] if kind == "observed" else None,
+        measures=Measured("chatcmpl-0", 0.05, 9) if kind == "shadow" else None,
+    )
+    usage = TokenUsage(input_tokens, output_tokens, int(input_tokens * cached_share))
+    attempts = tuple(Attempt(name, "lost", billed=True) for name in failed)
+    if kind == "unanswered":
+        charged = accountant.charge_unanswered(asked, attempts)
+        choice, charge = charged or (None, None)
+        record = accountant.record(asked, Outcome("error", reason, choice=choice, charge=charge), now_s=101.0)
+        assert set(drivers(record)) <= {"retries"}
+    elif kind == "abandoned":
+        record = replace(abandoned(accountant, asked, answered_by), cost_nusd=input_tokens, reserved_nusd=input_tokens)
+        assert set(drivers(record)) <= {"abandoned"}
+    else:
+        record = booked(accountant, asked, chain[answered_by], answer(usage, text), *attempts)
+    if kind == "hit":
+        record = accountant.hit_record(asked, unpack(pack(record, b"")), now_s=102.0)
+        assert set(drivers(record)) <= {"response_cache"}
+    if kind == "shadow":
+        assert set(drivers(record)) <= {"measuring"}
+        billed_tokens = sum(tokens for _, tokens, _ in record.detail.get("billed_attempts", ()))
+        price = chain[answered_by].price
+        listed = cost_of_tokens_nusd(record.input_tokens - billed_tokens, record.output_tokens, price)
+        assert record.cost_nusd - record.retries_nusd + record.prompt_cache_nusd == listed
+    elif answered_by and kind not in ("hit", "abandoned"):
+        assert set(drivers(record)) <= {"retries"}
+    assert sum(drivers(record).values()) == record.baseline_cost_nusd - record.cost_nusd
+
+
+def test_in_plain_cases_each_driver_has_its_sign() -> None:
+    accountant, asked = caching_accountant(), accepted(decision=RouteDecision(CACHED, 2, "simple", ()))
+    cached_by_both = drivers(booked(accountant, asked, CACHED[0], answer(TokenUsage(100, 5, 50))))
+    assert cached_by_both["smaller_model"] > 0
+    assert cached_by_both["prompt_cache"] < 0  # the dear baseline's discount would have been the larger
+    at_last = drivers(booked(accountant, asked, CACHED[1], answer(TokenUsage(10, 5, 4)), FAILED[0]))
+    assert at_last == {"retries": -INPUT_TOKENS}
+    plain = accepted(decision=RouteDecision((CACHED[0], CHAIN[1]), 2, "budget", ()))
+    only_here = booked(Accountant(Baseline(BASELINE, LARGE.prices, TOKENIZER), {TOKENIZER: COUNTER}), plain, CACHED[0],
+                       answer(TokenUsage(100, 5, 80)))  # fmt: skip
+    assert drivers(only_here)["prompt_cache"] == 80 * 1 - 80 * 1 // 4 > 0
+    assert drivers(only_here)["budget"] > 0
+
+
+def test_the_baselines_provider_would_have_cached_the_same_part_of_the_prompt() -> None:
+    asked = accepted(decision=RouteDecision(CACHED, 2, "simple", ()))
+    record = booked(caching_accountant(), asked, CACHED[0], answer(TokenUsage(100, 5, 50)))
+    cached_tokens = INPUT_TOKENS // 2
+    discount = cached_tokens * 30 * 3 // 4
+    assert record.detail["baseline_cached_input_tokens"] == cached_tokens
+    assert record.baseline_cost_nusd == -(-(2 * (INPUT_TOKENS * 30 + HI_THERE_TOKENS * 60) - cached_tokens * 45) // 2)
+    assert abs(record.prompt_cache_nusd - (50 * 3 // 4 - discount)) <= 2  # each side rounds up once
+
+
+def test_the_record_keeps_what_the_counterfactual_rests_on(accountant: Accountant) -> None:
+    classification = Classification(0.1, "simple", ("short",), "words", task="chat")
+    record = booked(accountant, accepted(classification=classification), CHAIN[0], answer(TokenUsage(10, 5)))
+    assert (record.kind, record.parent_id, record.sample_share, record.task) == ("request", None, None, "chat")
+    assert (record.baseline_price_effective_from, record.recounted_output_tokens) == ("2024-01-01", HI_THERE_TOKENS)
+    nothing = accountant.record(accepted(), Outcome("error", "simple"), now_s=100.0)
+    assert (nothing.baseline_price_effective_from, nothing.recounted_output_tokens) == (None, 0)
+
+
+def test_what_was_only_observed_is_priced_by_the_answer_that_was_given(accountant: Accountant) -> None:
+    decision = RouteDecision((CHAIN[1],), 1, "observed", ())
+    asked = accepted(decision=decision, options=(option("large", 100, 2, 400),), observed=CHAIN[0])
+    record = booked(accountant, asked, CHAIN[1], answer(TokenUsage(10, 5)))
+    assert (record.deployment, record.reason, record.observed_deployment) == ("large", "observed", "small")
+    assert record.observed_cost_nusd == INPUT_TOKENS * 1 + HI_THERE_TOKENS * 2
+    assert drivers(record) == {}
+    assert abandoned(accountant, asked, 0).observed_deployment == "small"

@@ -116,3 +116,42 @@ def test_a_key_without_rights_is_refused() -> None:
 def test_images_count_in_the_estimate() -> None:
     assert input_tokens_estimate(request([IMAGE, IMAGE])) == 2 * IMAGE_TOKENS
     assert 0 < input_tokens_estimate(request("你好,世界")) < 20
+
+
+# ---- observing -------------------------------------------------------------------------------------
+
+OBSERVED = Alias("watched", (SMALL, LARGE), 0.35, 0.65, 1, answered_by=LARGE)
+
+
+def observed(asked: ChatRequest, who: Principal = ANYONE) -> Decided:
+    decider = Decider(
+        Models({"watched": OBSERVED}, {"small": SMALL, "large": LARGE}), WordClassifier(), lambda: frozenset()
+    )
+    return decider.decide(who, asked, NOW_S)
+
+
+@pytest.mark.parametrize(("text", "would_be"), [("Hello", "small"), ("hard", "large")])
+def test_observing_sends_all_to_the_baseline_and_keeps_what_routing_would_have_done(text: str, would_be: str) -> None:
+    found = observed(request(text, model="watched"))
+    assert (names(found), found.decision.reason, found.decision.most) == (["large"], "observed", 1)
+    assert found.observed is not None
+    assert found.observed.deployment.name == would_be
+    assert found.classification is not None
+    assert found.tier == ("simple" if would_be == "small" else "complex")
+
+
+def test_what_is_routed_is_not_observed() -> None:
+    assert decided(request()).observed is None
+
+
+def test_what_only_the_baseline_can_take_is_observed_as_going_nowhere_else() -> None:
+    found = observed(request("word " * 300, model="watched"))
+    assert found.observed is not None
+    assert found.observed.deployment.name == "large"
+
+
+def test_a_baseline_that_cannot_take_it_refuses_it_as_it_always_did() -> None:
+    with pytest.raises(ContextLengthExceeded):
+        observed(request("word " * 3_000, model="watched"))
+    with pytest.raises(ModelNotAllowed):
+        observed(request(model="watched"), Principal("k", "t", "application", frozenset({"small"}), ()))

@@ -113,10 +113,16 @@ def test_sums_that_do_not_arrive_at_the_bill_are_not_shown(tmp_path: Path) -> No
         ({"estimator": "lengths-1"}, "baseline", "(an estimate, lengths-1)"),
         ({"baseline_price_effective_from": "2023-03-14", "started_at_ms": 0}, "baseline", "price of 2023-03-14"),
         ({"reason": "budget"}, "of that", "downgrade by budget: $0.005875"),
-        ({"kind": "shadow", "parent_id": "req_0", "sample_share": 0.05}, "measures",
-         "request req_0 (shadow, drawn with a share of 0.05); its answer went to nobody"),
-        ({"observed_deployment": "tiny", "observed_cost_nusd": 90_000}, "observed",
-         "routing would have sent it to tiny: $0.00009 for an answer as long"),
+        (
+            {"kind": "shadow", "parent_id": "req_0", "sample_share": 0.05},
+            "measures",
+            "request req_0 (shadow, drawn with a share of 0.05); its answer went to nobody",
+        ),
+        (
+            {"observed_deployment": "tiny", "observed_cost_nusd": 90_000},
+            "observed",
+            "routing would have sent it to tiny: $0.00009 for an answer as long",
+        ),
         ({"observed_deployment": "tiny", "status": "error"}, "observed", "routing would have sent it to tiny"),
     ],
 )

@@ -1,0 +1,116 @@
+"""What the records of the ledger are priced at, by the configuration and the price file as they are now."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import UTC, date, datetime
+
+from policies.catalog import Price, PriceSchedule
+from policies.repricing import billed_attempts
+from policies.spend import SpendRecord
+from router.config import Config
+from router.prices import PriceBook, UnknownModel
+
+
+class PriceList:
+    """The schedules of prices behind deployments and models; None where nothing is known of them any more."""
+
+    def __init__(self, config: Config, book: PriceBook) -> None:
+        self._deployments = {deployment.name: deployment for deployment in config.deployments}
+        self._book = book
+        self._schedules: dict[str, PriceSchedule | None] = {}
+
+    @property
+    def deployments(self) -> Collection[str]:
+        return self._deployments.keys()
+
+    def model_of(self, deployment: str) -> str | None:
+        """The name of its model in the price file."""
+        found = self._deployments.get(deployment)
+        return None if found is None else found.price
+
+    def served_model(self, record: SpendRecord) -> str | None:
+        """None where the record's deployment is gone, or stands for another model by now."""
+        found = self._deployments.get(record.deployment or "")
+        # A simulated deployment sends the name of the price as that of the model.
+        if found is None or record.request_model not in (found.model, found.price):
+            return None
+        return found.price
+
+    def schedule(self, model: str | None) -> PriceSchedule | None:
+        if model is None:
+            return None
+        if model not in self._schedules:
+            try:
+                self._schedules[model] = self._book.model(model).prices
+            except UnknownModel:
+                self._schedules[model] = None
+        return self._schedules[model]
+
+    def known_schedule(self, model: str) -> PriceSchedule:
+        """Raises UnknownModel, with near names."""
+        return self._book.model(model).prices
+
+    def gaps(self, record: SpendRecord) -> list[str]:
+        """Why some of its amounts cannot be reckoned, in words that are alike for all records."""
+        found = []
+        if record.usage_source == "reserved":
+            found.append("booked at its reservation: nobody counted its tokens")
+        elif record.usage_source in ("provider", "counted"):
+            names = [name for name, _ in billed_attempts(record)]
+            known = [self.schedule(self.served_model(record)), *(self.schedule(self.model_of(name)) for name in names)]
+            if None in known:
+                found.append("the configuration no longer says what its deployment is priced at")
+        has_baseline = record.baseline_input_tokens or record.baseline_output_tokens
+        if has_baseline and self.schedule(record.baseline_model) is None:
+            found.append("no price is known for its baseline any more")
+        return found
+
+    def models_of(self, record: SpendRecord) -> set[str]:
+        """Every model whose price any of the record's amounts depends on, as far as it is known."""
+        names = {self.served_model(record), *(self.model_of(name) for name, _ in billed_attempts(record))}
+        names.add(record.baseline_model if record.baseline_input_tokens or record.baseline_output_tokens else None)
+        return {name for name in names if name is not None}
+
+
+class PricesOfTheDay:
+    """`policies.repricing.Prices`: those in force on the day of the request."""
+
+    def __init__(self, prices: PriceList) -> None:
+        self._prices = prices
+
+    def served(self, record: SpendRecord) -> Price | None:
+        return self._at(self._prices.served_model(record), record)
+
+    def attempted(self, record: SpendRecord, deployment: str) -> Price | None:
+        return self._at(self._prices.model_of(deployment), record)
+
+    def baseline(self, record: SpendRecord) -> Price | None:
+        return self._at(record.baseline_model, record)
+
+    def _at(self, model: str | None, record: SpendRecord) -> Price | None:
+        schedule = self._prices.schedule(model)
+        return None if schedule is None else schedule.at(day_of(record))
+
+
+class PricesNamed(PricesOfTheDay):
+    """Those whose dates the record names; of attempts, which name none, those of the day."""
+
+    def served(self, record: SpendRecord) -> Price | None:
+        return self._of(self._prices.served_model(record), record.price_effective_from)
+
+    def baseline(self, record: SpendRecord) -> Price | None:
+        if record.baseline_price_effective_from is None:  # booked before records named it
+            return super().baseline(record)
+        return self._of(record.baseline_model, record.baseline_price_effective_from)
+
+    def _of(self, model: str | None, effective_from: str | None) -> Price | None:
+        schedule = self._prices.schedule(model)
+        if schedule is None or effective_from is None:
+            return None
+        return next((price for price in schedule.prices if price.effective_from.isoformat() == effective_from), None)
+
+
+def day_of(record: SpendRecord) -> date:
+    """In UTC: prices change at its midnight."""
+    return datetime.fromtimestamp(record.started_at_ms // 1000, UTC).date()

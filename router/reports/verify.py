@@ -1,0 +1,258 @@
+"""A period reckoned anew from its raw records, and where that differs from what is booked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Protocol
+
+from policies.amortization import Load, MachineUse, hour_cost
+from policies.drivers import drivers
+from policies.repricing import answered_usage, reckoned
+from policies.spend import SpendRecord
+from router.reports.price_list import PriceList, PricesNamed
+from router.stores.cells import HOUR_MS, ROUTER, Books, Cell, Dimension, Filter
+
+ROLLED_UP: tuple[Dimension, ...] = (
+    "team_id", "project_id", "key_id", "alias", "deployment", "deployment_tier", "provider_name", "request_model",
+    "price_effective_from", "reason", "cache", "status", "kind", "tier", "task", "usage_source", "baseline_model",
+    "estimator", "observed_deployment", "simulated",
+)  # fmt: skip
+_SUMS = (
+    "request_count", "input_tokens", "output_tokens", "cached_input_tokens", "reasoning_tokens", "duration_ms",
+    "cost_nusd", "retries_nusd", "prompt_cache_nusd", "baseline_cost_nusd", "observed_cost_nusd",
+)  # fmt: skip
+_AMOUNTS = ("cost_nusd", "retries_nusd", "prompt_cache_nusd", "baseline_cost_nusd")
+_BEFORE = "booked before records named the price of their baseline: retries and prompt cache were not told apart"
+_CHANGED = "the price version that it names is no longer in the price file"
+
+Key = tuple[object, ...]
+Sums = dict[Key, list[int]]
+Machines = Callable[[date], Mapping[str, MachineUse]]
+
+
+class Records(Protocol):
+    """The raw records of the ledger."""
+
+    def records(self, from_ms: int, to_ms: int) -> Iterable[Sequence[SpendRecord]]:
+        """What started in [from_ms, to_ms), a chunk at a time, in the order of time."""
+        ...
+
+    def get(self, request_id: str) -> SpendRecord | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Discrepancy:
+    """`where` is a request's id, or what an hour's sums are of."""
+
+    where: str
+    column: str
+    found: str
+    expected: str
+
+
+@dataclass(slots=True)
+class Findings:
+    """All discrepancies are counted, by column; the first `most` are kept.
+
+    `unchecked` counts what cannot be reckoned anew, by the reason.
+    """
+
+    most: int = 20
+    first: list[Discrepancy] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    unchecked: Counter[str] = field(default_factory=Counter)
+    record_count: int = 0
+    hour_count: int = 0
+    closed_hour_count: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.counts.total()
+
+    def differs(self, where: str, column: str, found: object, expected: object) -> None:
+        self.counts[column] += 1
+        if len(self.first) < self.most:
+            self.first.append(Discrepancy(where, column, str(found), str(expected)))
+
+
+class Verifier:
+    """Checks records against their tokens and prices, roll-ups against records, closed hours against hardware."""
+
+    def __init__(self, records: Records, books: Books, prices: PriceList, machines: Machines) -> None:
+        self._records = records
+        self._books = books
+        self._prices = prices
+        self._named = PricesNamed(prices)
+        self._machines = machines
+
+    def verify(
+        self, from_ms: int, to_ms: int, *, most: int = 20, advance: Callable[[int], None] = lambda ms: None
+    ) -> Findings:
+        """`advance` is told how many milliseconds of the period are done since it was last told. Holds an hour's sums
+        and a chunk of records at a time. Raises StoreUnavailable."""
+        findings = Findings(most=most)
+        for start_ms, end_ms in hours_of(from_ms, to_ms):
+            self._verify_hour(start_ms, end_ms, findings)
+            advance(end_ms - start_ms)
+        self._verify_machines(from_ms, to_ms, findings)
+        return findings
+
+    # ---- an hour -----------------------------------------------------------------------------------
+
+    def _verify_hour(self, start_ms: int, end_ms: int, findings: Findings) -> None:
+        sums: Sums = {}
+        for chunk in self._records.records(start_ms, end_ms):
+            present = {record.request_id for record in chunk}
+            for record in chunk:
+                self._verify_record(record, present, findings)
+                _add(sums, record)
+            findings.record_count += len(chunk)
+        findings.hour_count += 1
+        rolled_up = self._rolled_up(start_ms, end_ms)
+        if rolled_up != sums:
+            # A record may have been booked between the two looks at the hour; then a second look agrees.
+            rolled_up, sums = self._rolled_up(start_ms, end_ms), self._summed(start_ms, end_ms)
+        for key in sorted(rolled_up.keys() | sums.keys(), key=str):
+            _compare(_place(start_ms, key), rolled_up.get(key), sums.get(key), findings)
+
+    def _rolled_up(self, start_ms: int, end_ms: int) -> Sums:
+        cells = self._books.cells(start_ms, end_ms, ROLLED_UP)
+        return {_key_of(cell): [getattr(cell, name) for name in _SUMS] for cell in cells}
+
+    def _summed(self, start_ms: int, end_ms: int) -> Sums:
+        sums: Sums = {}
+        for chunk in self._records.records(start_ms, end_ms):
+            for record in chunk:
+                _add(sums, record)
+        return sums
+
+    # ---- a record ----------------------------------------------------------------------------------
+
+    def _verify_record(self, record: SpendRecord, present: set[str], findings: Findings) -> None:
+        try:
+            self._verify_amounts(record, findings)
+            self._verify_counterfactual(record, findings)
+        except ValueError as error:
+            findings.differs(record.request_id, "tokens", error, "counts that can be")
+        if sum(drivers(record).values()) != record.savings_nusd:
+            findings.differs(record.request_id, "drivers", sum(drivers(record).values()), record.savings_nusd)
+        if record.kind != "request":
+            self._verify_measurement(record, present, findings)
+
+    def _verify_amounts(self, record: SpendRecord, findings: Findings) -> None:
+        gaps = self._prices.gaps(record) or self._versions_gone(record)
+        findings.unchecked.update(gaps)
+        columns: Sequence[str] = _AMOUNTS
+        if _is_before(record):
+            findings.unchecked[_BEFORE] += 1
+            columns = ("cost_nusd", "baseline_cost_nusd")
+        amounts = reckoned(record, self._named)
+        for column in columns:
+            found, expected = getattr(record, column), getattr(amounts, column)
+            if found != expected:
+                findings.differs(record.request_id, column, found, expected)
+
+    def _versions_gone(self, record: SpendRecord) -> list[str]:
+        served = record.usage_source in ("provider", "counted") and self._named.served(record) is None
+        has_baseline = record.baseline_input_tokens or record.baseline_output_tokens
+        return [_CHANGED] if served or (has_baseline and self._named.baseline(record) is None) else []
+
+    def _verify_counterfactual(self, record: SpendRecord, findings: Findings) -> None:
+        """Without an estimator the baseline is taken to write what was written; its own answers are what they are."""
+        if record.kind != "request" or _is_before(record) or not record.baseline_cost_nusd:
+            return
+        if record.estimator is None and record.baseline_output_tokens != record.recounted_output_tokens:
+            expected = record.recounted_output_tokens
+            findings.differs(record.request_id, "baseline_output_tokens", record.baseline_output_tokens, expected)
+        counted = record.usage_source in ("provider", "counted")
+        if counted and self._prices.served_model(record) == record.baseline_model:
+            usage = answered_usage(record)
+            found = record.baseline_input_tokens, record.baseline_output_tokens
+            if found != (usage.input_tokens, usage.output_tokens):
+                expected_tokens = usage.input_tokens, usage.output_tokens
+                findings.differs(record.request_id, "baseline_input_tokens", found, expected_tokens)
+
+    def _verify_measurement(self, record: SpendRecord, present: set[str], findings: Findings) -> None:
+        if record.baseline_cost_nusd:
+            findings.differs(record.request_id, "baseline_cost_nusd", record.baseline_cost_nusd, 0)
+        parent = record.parent_id
+        if parent is None or (parent not in present and self._records.get(parent) is None):
+            findings.differs(record.request_id, "parent_id", parent, "the id of a record in the ledger")
+
+    # ---- machines ----------------------------------------------------------------------------------
+
+    def _verify_machines(self, from_ms: int, to_ms: int, findings: Findings) -> None:
+        closed = self._books.hour_costs(from_ms, to_ms)
+        if not closed:
+            return
+        span = closed[0].hour_ms, closed[-1].hour_ms + HOUR_MS
+        loads = {source: self._loads(source, *span) for source in {hour.source for hour in closed}}
+        for hour in closed:
+            findings.closed_hour_count += 1
+            use = self._machines(_day(hour.hour_ms)).get(hour.source)
+            if use is None or hour.hardware.removesuffix(" (simulated)") != use.hardware.name:
+                findings.unchecked["the configuration no longer has the hardware of a closed hour"] += 1
+                continue
+            expected = hour_cost(use, hour.hour_ms, loads[hour.source].get(hour.hour_ms, Load()))
+            if not (hour.unit_count or hour.cost_nusd):
+                continue  # when its hours began to be closed; no machine is known to have run
+            place = f"{_hour_text(hour.hour_ms)}, {hour.source}"
+            if hour.cost_nusd != expected.cost_nusd:
+                findings.differs(place, "hour_costs.cost_nusd", hour.cost_nusd, expected.cost_nusd)
+            if hour.unit_count != expected.unit_count:
+                findings.differs(place, "hour_costs.unit_count", hour.unit_count, expected.unit_count)
+
+    def _loads(self, source: str, from_ms: int, to_ms: int) -> Mapping[object, Load]:
+        """By the beginning of the hour: of a deployment what was sent to it, of the router's machine everything."""
+        where: Filter | None = None if source == ROUTER else {"deployment": (source,), "cache": ("miss", "off")}
+        return {
+            cell.key["hour_ms"]: Load(cell.request_count, cell.input_tokens + cell.output_tokens, cell.duration_ms)
+            for cell in self._books.cells(from_ms, to_ms, ("hour_ms",), where)
+        }
+
+
+def hours_of(from_ms: int, to_ms: int) -> Iterator[tuple[int, int]]:
+    """[from_ms, to_ms), cut at the beginnings of hours."""
+    while from_ms < to_ms:
+        end_ms = min(from_ms - from_ms % HOUR_MS + HOUR_MS, to_ms)
+        yield from_ms, end_ms
+        from_ms = end_ms
+
+
+def _add(sums: Sums, record: SpendRecord) -> None:
+    key = tuple(getattr(record, name) for name in ROLLED_UP)
+    amounts = [1, *(getattr(record, name) for name in _SUMS[1:])]
+    known = sums.get(key)
+    sums[key] = amounts if known is None else [a + b for a, b in zip(known, amounts, strict=True)]
+
+
+def _key_of(cell: Cell) -> Key:
+    return tuple(cell.key[name] for name in ROLLED_UP)
+
+
+def _compare(place: str, found: list[int] | None, expected: list[int] | None, findings: Findings) -> None:
+    nothing = [0] * len(_SUMS)
+    for name, ours, theirs in zip(_SUMS, found or nothing, expected or nothing, strict=True):
+        if ours != theirs:
+            findings.differs(place, f"rollups.{name}", ours, theirs)
+
+
+def _place(start_ms: int, key: Key) -> str:
+    named = {name: value for name, value in zip(ROLLED_UP, key, strict=True) if value is not None}
+    return f"{_hour_text(start_ms)}, " + ", ".join(f"{name}={value}" for name, value in named.items())
+
+
+def _is_before(record: SpendRecord) -> bool:
+    has_baseline = record.baseline_input_tokens or record.baseline_output_tokens
+    return bool(has_baseline) and record.baseline_price_effective_from is None
+
+
+def _hour_text(hour_ms: int) -> str:
+    return datetime.fromtimestamp(hour_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%MZ")
+
+
+def _day(hour_ms: int) -> date:
+    return datetime.fromtimestamp(hour_ms // 1000, UTC).date()

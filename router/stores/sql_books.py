@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Engine, and_, false, func, or_, select, text
+from sqlalchemy import Engine, Select, false, func, or_, select, text
 from sqlalchemy.sql.elements import ColumnElement
 
 from router.stores.cells import HOUR_MS, Cell, Dimension, Filter, HourCost, ShadowSample
 from router.stores.sql_engine import reading, writing
-from router.stores.sql_schema import HOUR_COSTS, LEDGER
+from router.stores.sql_facts import Facts, facts
+from router.stores.sql_rows import SUMS
+from router.stores.sql_schema import HOUR_COSTS, LEDGER, LEDGER_DIMENSIONS
 
-_SUMS = (
-    "input_tokens",
-    "output_tokens",
-    "cached_input_tokens",
-    "reasoning_tokens",
-    "duration_ms",
-    "cost_nusd",
-    "retries_nusd",
-    "prompt_cache_nusd",
-    "baseline_cost_nusd",
-    "observed_cost_nusd",
-)
+_SUMMED = ("request_count", *SUMS)
 
 
 class SqlBooks:
@@ -33,19 +25,21 @@ class SqlBooks:
         self._engine = engine
 
     def cells(self, from_ms: int, to_ms: int, by: Sequence[Dimension], where: Filter | None = None) -> tuple[Cell, ...]:
-        keys = [_column(name).label(name) for name in by]
-        sums = [func.count().label("request_count"), *(func.sum(LEDGER.c[name]).label(name) for name in _SUMS)]
-        query = (
-            select(*keys, *sums)
-            .where(LEDGER.c.started_at_ms >= from_ms, LEDGER.c.started_at_ms < to_ms, *_conditions(where))
-            .group_by(*by)
-            .having(func.count() > 0)
-        )
+        by_hours = not {"end_user", "tags"} & {*by, *(where or ())}
+        sums: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * len(_SUMMED))
         with reading(self._engine) as connection:
-            found = [_cell(by, row) for row in connection.execute(query).mappings()]
-        return tuple(sorted(found, key=lambda cell: [(value is not None, value) for value in cell.key.values()]))
+            for part in facts(from_ms, to_ms, by_hours=by_hours):
+                for row in connection.execute(_sums_of(part, by, where)):
+                    key, found = tuple(row[: len(by)]), row[len(by) :]
+                    # PostgreSQL sums bigints to a numeric, which arrives as Decimal.
+                    sums[key] = [before + int(more or 0) for before, more in zip(sums[key], found, strict=True)]
+        ordered = sorted(sums, key=lambda key: [(value is not None, value) for value in key])
+        return tuple(Cell(dict(zip(by, key, strict=True)), *sums[key]) for key in ordered if sums[key][0])
 
     def samples(self, from_ms: int, to_ms: int, where: Filter | None = None) -> tuple[ShadowSample, ...]:
+        if from_ms >= to_ms:
+            return ()
+        (records,) = facts(from_ms, to_ms, by_hours=False)
         shadow = LEDGER.alias("shadow")
         query = (
             select(
@@ -59,10 +53,9 @@ class SqlBooks:
                 (shadow.c.cost_nusd - shadow.c.retries_nusd + shadow.c.prompt_cache_nusd).label("actual_nusd"),
                 shadow.c.sample_share.label("share"),
             )
-            .join(shadow, shadow.c.parent_id == LEDGER.c.request_id)
+            .join(shadow, shadow.c.stored_parent_id == LEDGER.c.stored_id)
             .where(shadow.c.kind == "shadow", shadow.c.status == "ok", shadow.c.sample_share.is_not(None))
-            .where(LEDGER.c.started_at_ms >= from_ms, LEDGER.c.started_at_ms < to_ms)
-            .where(LEDGER.c.deployment.is_not(None), *_conditions(where))
+            .where(*records.within, LEDGER.c.deployment.is_not(None), *_conditions(records, where))
             .order_by(LEDGER.c.started_at_ms, LEDGER.c.request_id)
         )
         with reading(self._engine) as connection:
@@ -117,20 +110,23 @@ class SqlBooks:
             )
 
 
-def _column(name: Dimension) -> ColumnElement[Any]:
-    if name == "hour_ms":
-        return LEDGER.c.started_at_ms // HOUR_MS * HOUR_MS
-    return LEDGER.c[name]
+def _sums_of(part: Facts, by: Sequence[Dimension], where: Filter | None) -> Select[Any]:
+    """Keys and sums. Of hourly sums, those of each combination of dimensions come first, then those of the keys: a
+    thousand sorted rows instead of a million."""
+    conditions = (*part.within, *_conditions(part, where))
+    keys = [part.column(name).label(name) for name in by]
+    if not part.rolled_up or "hour_ms" in by:
+        totals = [part.total(name) for name in _SUMMED]
+        return select(*keys, *totals).select_from(part.source).where(*conditions).group_by(*by)
+    dimensions = LEDGER_DIMENSIONS.c.id
+    totals = [part.total(name).label(name) for name in _SUMMED]
+    each = select(dimensions, *totals).select_from(part.source).where(*conditions).group_by(dimensions).subquery()
+    named = LEDGER_DIMENSIONS.join(each, each.c.id == dimensions)
+    return select(*keys, *(func.sum(each.c[name]) for name in _SUMMED)).select_from(named).group_by(*by)
 
 
-def _conditions(where: Filter | None) -> Iterator[ColumnElement[bool]]:
+def _conditions(part: Facts, where: Filter | None) -> Iterator[ColumnElement[bool]]:
     for name, values in (where or {}).items():
-        column, known = _column(name), [value for value in values if value is not None]
+        column, known = part.column(name), [value for value in values if value is not None]
         let_in = column.in_(known) if known else false()
-        yield or_(let_in, column.is_(None)) if None in values else and_(let_in)
-
-
-def _cell(by: Sequence[Dimension], row: Any) -> Cell:
-    # PostgreSQL sums bigints to a numeric, which arrives as Decimal.
-    sums = {name: int(row[name]) for name in ("request_count", *_SUMS)}
-    return Cell(key={name: row[name] for name in by}, **sums)
+        yield or_(let_in, column.is_(None)) if None in values else let_in

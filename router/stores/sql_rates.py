@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from sqlalchemy import Engine, func, select
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy import Engine, select
 
+from router.stores.cells import Dimension
+from router.stores.sql_books import SqlBooks
 from router.stores.sql_engine import reading
-from router.stores.sql_schema import KEYS, LEDGER
+from router.stores.sql_schema import KEYS
 
 Spender = Literal["team", "project", "key", "user", "model"]
 SPENDERS: tuple[Spender, ...] = ("team", "project", "key", "user", "model")
 
-_NAMES: dict[Spender, ColumnElement[Any]] = {
-    "team": LEDGER.c.team_id,
-    "project": LEDGER.c.project_id,
-    # A key that was replaced counts for the one that stands in for it.
-    "key": func.coalesce(KEYS.c.replaced_by, LEDGER.c.key_id),
-    # No join of strings in SQL, where a user without a name would be null on one database and empty on the other.
-    "user": LEDGER.c.end_user,
-    "model": LEDGER.c.deployment,
+_DIMENSIONS: dict[Spender, Dimension] = {
+    "team": "team_id",
+    "project": "project_id",
+    "key": "key_id",
+    "user": "end_user",
+    "model": "deployment",
 }
 
 
@@ -34,21 +33,21 @@ class SqlRates:
         """Nano-USD of the requests that started in [from_ms, to_ms), by name; a user's is `<team>/<user>`.
 
         What belongs to nobody of that kind (a request without a project, say) is left out, as are those who spent
-        nothing.
+        nothing. A key that was replaced counts for the one that stands in for it.
         """
-        name = _NAMES[by]
-        query = (
-            select(LEDGER.c.team_id, name, func.sum(LEDGER.c.cost_nusd))
-            .select_from(LEDGER.outerjoin(KEYS, KEYS.c.id == LEDGER.c.key_id))
-            .where(LEDGER.c.started_at_ms >= from_ms, LEDGER.c.started_at_ms < to_ms)
-            .group_by(LEDGER.c.team_id, name)
-        )
-        if team_id is not None:
-            query = query.where(LEDGER.c.team_id == team_id)
+        dimension = _DIMENSIONS[by]
+        where = None if team_id is None else {"team_id": [team_id]}
+        cells = SqlBooks(self._engine).cells(from_ms, to_ms, ("team_id", dimension), where)  # type: ignore[arg-type]
+        replaced_by = self._replacements() if by == "key" else {}
         spent: dict[str, int] = {}
-        with reading(self._engine) as connection:
-            for team, found, amount in connection.execute(query):
-                if found and amount:
-                    shown = f"{team}/{found}" if by == "user" else found
-                    spent[shown] = spent.get(shown, 0) + int(amount)
+        for cell in cells:
+            found = str(cell.key[dimension] or "")
+            if found and cell.cost_nusd:
+                name = f"{cell.key['team_id']}/{found}" if by == "user" else replaced_by.get(found, found)
+                spent[name] = spent.get(name, 0) + cell.cost_nusd
         return spent
+
+    def _replacements(self) -> dict[str, str]:
+        with reading(self._engine) as connection:
+            query = select(KEYS.c.id, KEYS.c.replaced_by).where(KEYS.c.replaced_by.is_not(None))
+            return {id_: str(replacement) for id_, replacement in connection.execute(query)}

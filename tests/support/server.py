@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import secrets
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -30,6 +29,8 @@ from router.bootstrap import open_admin
 from router.services import AdminServices
 from router.stores.counters import counter_of, window_of
 from router.stores.redis_server import embedded_url, socket_path
+from router.stores.sql_engine import create_ledger_engine
+from router.stores.sql_ledger import SqlLedger
 from tests.conftest import CREDENTIALS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -219,10 +220,11 @@ class Server:
         path = self.data_dir / "ledger.sqlite"
         if not path.exists():
             return []
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-            connection.row_factory = sqlite3.Row
-            rows = connection.execute("SELECT * FROM ledger ORDER BY started_at_ms, request_id").fetchall()
-        return [dict(row) | {"detail": json.loads(row["detail"])} for row in rows]
+        engine = create_ledger_engine(f"sqlite:///{path}")
+        with contextlib.closing(SqlLedger(engine).records(0, 2**53)) as found:
+            records = [record.to_json() for record in chain.from_iterable(found)]
+        engine.dispose()
+        return records
 
     def record(self, request_id: str, timeout_s: float = 10.0) -> dict[str, Any]:
         """The record of one request, as soon as the ledger has it."""

@@ -112,3 +112,37 @@ def test_request_ids_look_like_openais_and_never_meet() -> None:
     ids = {new_id() for new_id in workers for _ in range(1_000)}
     assert len(ids) == 4_000
     assert all(one.startswith("chatcmpl-") and one.removeprefix("chatcmpl-").isalnum() for one in ids)
+
+
+async def test_observing_and_measuring_need_the_baseline_in_use(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NOT_SET", raising=False)
+    wire = "provider: openai, provider_name: p, model: m, base_url: 'http://127.0.0.1:9/v1'"
+    deployments = (
+        f"deployments:\n  - {{name: small, {wire}, price: gpt-3.5-turbo, tier: simple}}\n"
+        f"  - {{name: large, {wire}, price: gpt-4, tier: complex, api_key_env: NOT_SET}}\n"
+    )
+    head = write_config(tmp_path, url).read_text(encoding="utf-8").partition("deployments:")[0]
+    for settings, wanted_by in (
+        ("aliases: {auto: {mode: observe}}\n", "aliases.auto.mode"),
+        ("aliases: {auto: {}}\nshadow: {share: 0.05}\n", "shadow.share"),
+    ):
+        path = tmp_path / "parsimony.yaml"
+        path.write_text(head + deployments + settings, encoding="utf-8")
+        with pytest.raises(ConfigError, match=f"{wanted_by} needs a deployment of the baseline 'gpt-4'.*large"):
+            async with open_services(load_config(path), simulated_url=None):
+                pass
+
+
+async def test_an_alias_that_observes_is_answered_by_the_baseline(tmp_path: Path, url: str) -> None:
+    path = write_config(tmp_path, url)
+    text = path.read_text(encoding="utf-8").replace(
+        "{moderate_from: 0.4", "{mode: observe, shadow: false, moderate_from: 0.4"
+    )
+    path.write_text(text, encoding="utf-8")
+    async with open_services(load_config(path), simulated_url=NOBODY) as services:
+        auto = services.models.resolve("auto")
+    assert isinstance(auto, Alias)
+    assert auto.answered_by is not None
+    assert (auto.answered_by.name, auto.shadow) == ("large", False)

@@ -337,3 +337,41 @@ def test_only_what_a_deployment_answers_can_be_counted_by_model(path: Path) -> N
     config.check_deployment(None)
     with pytest.raises(InvalidRequest, match="there is no deployment 'auto'; configured are 'small'"):
         config.check_deployment("auto")
+
+
+# ---- measuring and observing -----------------------------------------------------------------------
+
+WITH_BASELINE = LEAST.replace(
+    "aliases:",
+    "  - {name: large, provider: simulated, provider_name: openai, model: m, price: gpt-4, tier: complex}\n"
+    "  - {name: other, provider: simulated, provider_name: azure, model: m, price: gpt-4, tier: complex}\naliases:",
+)
+
+
+def test_measuring_has_a_budget_like_every_other(path: Path) -> None:
+    config = loaded(path, WITH_BASELINE + "shadow: {share: 0.05, limit_usd: '2.50', deployment: other}\n")
+    (budget,) = config.declared_budgets()
+    assert (budget.id, budget.limit, budget.window, budget.hard) == ("tag:(shadow):month", 2_500_000_000, "month", True)
+    assert (budget.source, budget.when_unavailable) == ("config", "refuse")
+    assert config.baseline_deployments == ("other", "large")
+    assert loaded(path, WITH_BASELINE).declared_budgets() == ()
+    assert loaded(path, WITH_BASELINE).baseline_deployments == ("large", "other")
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        (LEAST + "shadow: {share: 0.05}\n", ["shadow.share needs a deployment whose price is the baseline's, 'gpt-4'"]),
+        (LEAST.replace("auto: {}", "auto: {mode: observe}"), ["aliases.auto.mode needs a deployment"]),
+        (WITH_BASELINE + "shadow: {deployment: small}\n", ["shadow.deployment is 'small'", "'large', 'other'"]),
+        (WITH_BASELINE + "shadow: {share: 1.5}\n", ["shadow.share", "less than or equal to 1"]),
+        (WITH_BASELINE.replace("auto: {}", "auto: {mode: watch}"), ["aliases.auto.mode", "'route' or 'observe'"]),
+        (
+            WITH_BASELINE + "budgets: {declared: [{tag: (shadow), limit_usd: 1}]}\n",
+            ["the tag '(shadow)' is limited by shadow.limit_usd"],
+        ),
+    ],
+)
+def test_what_cannot_be_measured_is_named(path: Path, text: str, parts: list[str]) -> None:
+    message = refused(path, text)
+    assert all(part in message for part in parts), message

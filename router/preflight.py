@@ -15,6 +15,7 @@ from classifiers.quality import QualityTargets
 from classifiers.registry import CLASSIFIERS
 from router.config import Config, DeploymentConfig
 from router.errors import ConfigError
+from router.hardware import hardware_problems
 from router.lineup import Lineup, calibrated, choose_classifier, line_up, quality_table
 from router.prices import PriceBook, UnknownModel, load_prices
 from router.tokenizers import verify_encoding
@@ -30,6 +31,7 @@ def check(path: Path, config: Config, environ: Mapping[str, str] = os.environ) -
     """
     prices = load_prices(config.prices)
     found = [*_stores(config), *_classifier(config), *_prices(config, prices), *_webhooks(config, environ)]
+    found += hardware_problems(config)
     try:
         lineup = line_up(config, environ)
     except ConfigError as error:

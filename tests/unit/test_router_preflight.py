@@ -242,16 +242,27 @@ def test_a_quality_target_is_told_with_its_threshold_and_its_warning(calibrated:
     assert quality_notes(config()) == []
 
 
+def link_price_files(folder: Path) -> None:
+    for name in ("prices.yaml", "hardware.yaml"):
+        (folder / name).symlink_to(ROOT / "configs" / name)
+
+
 def test_the_command_shows_what_a_quality_target_comes_to(tmp_path: Path, calibrated: str) -> None:
     text = (ROOT / "configs" / "parsimony.yaml").read_text(encoding="utf-8")
     text = re.sub(r"(?m)^  name: \S+", f"  name: {calibrated}", text, count=1)
     path = tmp_path / "parsimony.yaml"
     path.write_text(text.replace("gpt-4: {}", "gpt-4: {quality_target: 0.98}"), encoding="utf-8")
-    (tmp_path / "prices.yaml").symlink_to(ROOT / "configs" / "prices.yaml")
+    link_price_files(tmp_path)
     done = CliRunner().invoke(config_app, ["check", "--config", str(path)])
     assert done.exit_code == 0, done.output
     assert "aliases.gpt-4.quality_target: 0.98: the small model answers where score < 0;" in done.stdout
     assert f"  WARNING: {TOO_FEW}" in done.stdout
+
+
+def test_hardware_without_a_price_is_named_with_its_key() -> None:
+    machines = {"hardware": ROOT / "configs" / "hardware.yaml", "router_hardware": {"name": "b200"}}
+    (problem,) = refused(config(**machines))
+    assert problem.startswith("router_hardware: there is no hardware 'b200' in hardware.yaml; known are: a100-40gb, ")
 
 
 def test_it_is_light() -> None:
@@ -266,7 +277,7 @@ def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
     text = (ROOT / "configs" / "parsimony.yaml").read_text(encoding="utf-8")
     path = tmp_path / "parsimony.yaml"
     path.write_text(text.replace("name: learned ", "name: oracle "), encoding="utf-8")
-    (tmp_path / "prices.yaml").symlink_to(ROOT / "configs" / "prices.yaml")
+    link_price_files(tmp_path)
     done = CliRunner().invoke(config_app, ["check", "--config", str(path)])
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr == f"parsimony: {path}: classifier.name: found 'oracle'; allowed: heuristic, learned\n"

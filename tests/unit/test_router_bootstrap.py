@@ -123,7 +123,7 @@ async def test_observing_and_measuring_need_the_baseline_in_use(
         f"deployments:\n  - {{name: small, {wire}, price: gpt-3.5-turbo, tier: simple}}\n"
         f"  - {{name: large, {wire}, price: gpt-4, tier: complex, api_key_env: NOT_SET}}\n"
     )
-    head = write_config(tmp_path, url).read_text(encoding="utf-8").partition("deployments:")[0]
+    head = write_config(tmp_path, url).read_text(encoding="utf-8").partition("simulate:")[0]
     for settings, wanted_by in (
         ("aliases: {auto: {mode: observe}}\n", "aliases.auto.mode"),
         ("aliases: {auto: {}}\nshadow: {share: 0.05}\n", "shadow.share"),

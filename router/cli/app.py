@@ -23,6 +23,7 @@ COMMANDS = {
     "alerts": "router.cli.alerts:app",
     "audit": "router.cli.audit:audit",
     "report": "router.cli.report:app",
+    "replay": "router.cli.replay:replay",
     "classifier": "router.cli.classifier:app",
     "config": "router.cli.inspect:config_app",
 }

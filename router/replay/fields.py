@@ -1,0 +1,147 @@
+"""Values of logs, read with suspicion: numbers as text, times of many shapes, JSON inside of JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+from policies.money import NUSD_PER_USD, parse_amount, round_half_up
+from policies.usage import TokenUsage
+from router.replay.rows import MAX_COST_NUSD, MAX_TOKENS, BadRow
+
+Fields = Mapping[str, Any]
+
+_SECONDS_BELOW = 100_000_000_000
+"""A Unix time below this is in seconds: as milliseconds it would lie before March 1973."""
+
+
+def first(fields: Fields, *names: str) -> Any:
+    """The first of these fields that holds something: neither null nor an empty text."""
+    for name in names:
+        value = fields.get(name)
+        if value is not None and value != "":
+            return value
+    return None
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """An object, also where it is written as JSON inside of a text; else an empty one."""
+    if isinstance(value, str):
+        value = parsed(value)
+    return value if isinstance(value, dict) else {}
+
+
+def parsed(text: str) -> Any:
+    """The value that a text writes as JSON; the text itself where it is no object and no list."""
+    if text[:1] in ("{", "["):
+        try:
+            return orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return text
+    return text
+
+
+def text_of(value: Any) -> str:
+    """A short text for a name; empty where there is none."""
+    return value if isinstance(value, str) else "" if value is None else str(value)
+
+
+def tokens(value: Any, name: str) -> int | None:
+    """A count of tokens; None where there is none. Raises BadRow for what can be none."""
+    if value is None or value == "":
+        return None
+    try:
+        count = int(value) if isinstance(value, (int, float)) else int(Decimal(str(value).strip()))
+        whole = count == (value if isinstance(value, (int, float)) else Decimal(str(value).strip()))
+    except (ValueError, ArithmeticError):
+        raise BadRow("implausible tokens", f"{name}: found {_shown(value)}; it must be a whole number") from None
+    if isinstance(value, bool) or not whole:
+        raise BadRow("implausible tokens", f"{name}: found {_shown(value)}; it must be a whole number")
+    if count < 0:
+        raise BadRow("negative tokens", f"{name}: found {count}; it must not be negative")
+    if count > MAX_TOKENS:
+        raise BadRow("implausible tokens", f"{name}: found {count}; no request has more than {MAX_TOKENS}")
+    return count
+
+
+def usage_of(input_tokens: Any, output_tokens: Any, cached: Any = None, reasoning: Any = None) -> TokenUsage | None:
+    """None where neither side was counted, which logs also write as 0 and 0. Raises BadRow.
+
+    An input of which nobody counted the answer is no usage either: an answer is never priced at nothing.
+    """
+    found = [
+        tokens(value, name)
+        for value, name in (
+            (input_tokens, "input tokens"),
+            (output_tokens, "output tokens"),
+            (cached, "cached input tokens"),
+            (reasoning, "reasoning tokens"),
+        )
+    ]
+    if found[0] is None or found[1] is None or found[0] + found[1] == 0:
+        return None
+    try:
+        return TokenUsage(found[0], found[1], found[2] or 0, found[3] or 0)
+    except ValueError as error:
+        raise BadRow("contradictory tokens", str(error)) from None
+
+
+def cost_of(value: Any) -> int | None:
+    """Dollars to nano-USD, rounded half up where they are finer; None where there are none. Raises BadRow.
+
+    A float is taken as it is written: its shortest text is what stood in the log.
+    """
+    if value is None or value == "":
+        return None
+    text = repr(value) if isinstance(value, float) else str(value).strip().removeprefix("$")
+    try:
+        nusd = round_half_up(parse_amount(text) * NUSD_PER_USD)
+    except ValueError:
+        raise BadRow("bad cost", f"cost: found {_shown(value)}; it must be dollars, not negative") from None
+    if nusd > MAX_COST_NUSD:
+        raise BadRow("bad cost", f"cost: found {_shown(value)}; no request costs more than $1,000")
+    return nusd
+
+
+def instant_ms(value: Any) -> int | None:
+    """Unix milliseconds of an ISO 8601 time (UTC where it names no zone) or a Unix time; None where there is none.
+
+    Raises BadRow for what is neither.
+    """
+    if value is None or value == "":
+        return None
+    number = _number(value)
+    try:
+        if number is not None:
+            return _unix_ms(number)
+        at = datetime.fromisoformat(str(value).strip().removesuffix(" UTC"))
+        return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1_000)
+    except (ValueError, OverflowError, ArithmeticError):
+        raise BadRow("bad time", f"time: found {_shown(value)}; it must be ISO 8601 or a Unix time") from None
+
+
+def _number(value: Any) -> int | float | None:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value
+    try:
+        return float(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def _unix_ms(number: int | float) -> int:
+    """From seconds, milliseconds, microseconds or nanoseconds, by its size."""
+    if number < 0:
+        raise ValueError
+    while number >= _SECONDS_BELOW * 1_000:
+        number /= 1_000
+    return int(number * 1_000 if number < _SECONDS_BELOW else number)
+
+
+def _shown(value: Any) -> str:
+    """A number as it is; of a text no more than that it is one, for in a shifted column it may be a prompt's."""
+    return str(value) if isinstance(value, (int, float)) else f"a {type(value).__name__}"

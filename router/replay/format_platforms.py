@@ -1,0 +1,116 @@
+"""Exports of Langfuse, and what Azure's diagnostic settings write.
+
+Sources: Langfuse's API reference, `Observation` and `ObservationsView` (`usage` and `calculatedTotalCost` are the
+older names of `usageDetails` and `costDetails`), and its docs, "Token & cost tracking": cached input is counted beside
+`input`, not within. Microsoft Learn, "Monitor Azure OpenAI" (category RequestResponse: `properties` is JSON inside of
+JSON and holds lengths in bytes, no tokens), and "ApiManagementGatewayLlmLog" (tokens, and messages if they are logged).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from policies.usage import TokenUsage
+from router.replay.chat import answer_text, chat_body, request_body
+from router.replay.fields import Fields, cost_of, first, instant_ms, mapping, parsed, text_of, tokens, usage_of
+from router.replay.rows import BadRow, LoggedRequest, NoCall
+
+_FIRST_ERROR = 400
+
+
+def is_langfuse(record: Fields) -> bool:
+    if "usageDetails" in record or "usage_details" in record:
+        return True
+    return ("traceId" in record or "trace_id" in record) and ("type" in record or "input" in record)
+
+
+def read_langfuse(record: Fields) -> LoggedRequest:
+    """Raises BadRow, and NoCall for spans, events and generations that failed."""
+    kind = text_of(first(record, "type"))
+    if (kind and kind.upper() != "GENERATION") or text_of(record.get("level")).upper() == "ERROR":
+        raise NoCall
+    model = text_of(first(record, "model", "providedModelName", "provided_model_name"))
+    if not model:
+        raise BadRow("no model", "model: found none; it must name the model that answered")
+    parameters = first(record, "modelParameters", "model_parameters")
+    costs = mapping(first(record, "costDetails", "cost_details"))
+    total = first(record, "calculatedTotalCost", "calculated_total_cost", "totalCost", "total_cost")
+    return LoggedRequest(
+        model=model,
+        body=chat_body(model, record.get("input"), parameters),
+        answer=answer_text(record.get("output")),
+        usage=_langfuse_usage(record),
+        at_ms=instant_ms(first(record, "startTime", "start_time")),
+        cost_nusd=cost_of(costs.get("total") if costs.get("total") is not None else total),
+        application=text_of(first(record, "userId", "user_id")),
+    )
+
+
+def _langfuse_usage(record: Fields) -> TokenUsage | None:
+    details = mapping(first(record, "usageDetails", "usage_details"))
+    if details:
+        cached = _sum(details, ("input_cached_tokens", "input_cache_read", "cache_read_input_tokens"))
+        return usage_of(
+            _side(details, "input"), _side(details, "output"), cached, details.get("output_reasoning_tokens")
+        )
+    usage = mapping(record.get("usage"))
+    inputs, outputs = ("input", "promptTokens", "prompt_tokens"), ("output", "completionTokens", "completion_tokens")
+    return usage_of(
+        first(usage, *inputs) if usage else first(record, "promptTokens", "inputTokens", "input_tokens"),
+        first(usage, *outputs) if usage else first(record, "completionTokens", "outputTokens", "output_tokens"),
+    )
+
+
+def _side(details: Fields, side: str) -> int | None:
+    """All tokens of one side, which are counted in parts that do not overlap."""
+    return _sum(details, [name for name in details if name.startswith((side, f"cache_read_{side}"))])
+
+
+def _sum(details: Fields, names: Any) -> int | None:
+    found = [tokens(details.get(name), name) for name in names]
+    counted = [count for count in found if count is not None]
+    return sum(counted) if counted else None
+
+
+def is_azure(record: Fields) -> bool:
+    if "properties" in record and ("category" in record or "operationName" in record):
+        return True
+    return "ModelName" in record and "PromptTokens" in record
+
+
+def read_azure(record: Fields) -> LoggedRequest:
+    """A record of the resource's diagnostics or of API Management's gateway. Raises BadRow and NoCall.
+
+    What is asked of the model is its name: a deployment's own name says nothing of the price.
+    """
+    properties = {**record, **mapping(record.get("properties"))}
+    status = tokens(first(properties, "resultSignature", "ResultSignature"), "resultSignature")
+    if status is not None and status >= _FIRST_ERROR:
+        raise NoCall
+    if text_of(record.get("category")) in ("Audit", "Trace", "AzureOpenAIRequestUsage"):
+        raise NoCall
+    model = text_of(
+        first(properties, "modelName", "ModelName", "modelDeploymentName", "DeploymentName", "deploymentName")
+    )
+    if not model:
+        raise BadRow("no model", "properties.modelName: found none; it must name the model that answered")
+    request = first(properties, "requestBody", "request", "requestMessages", "RequestMessages")
+    return LoggedRequest(
+        model=model,
+        body=request_body(request) or chat_body(model, _joined(request)),
+        answer=answer_text(first(properties, "responseBody", "response", "responseMessages", "ResponseMessages")),
+        usage=usage_of(
+            first(properties, "promptTokens", "PromptTokens", "prompt_tokens"),
+            first(properties, "completionTokens", "CompletionTokens", "completion_tokens"),
+        ),
+        at_ms=instant_ms(first(properties, "time", "TimeGenerated", "timestamp")),
+        application=text_of(first(properties, "objectId", "SubscriptionId", "subscriptionId")),
+    )
+
+
+def _joined(messages: Any) -> Any:
+    """Messages that the gateway splits are part of a record only: without the others they would be misjudged."""
+    value = parsed(messages) if isinstance(messages, str) else messages
+    if isinstance(value, list) and any(isinstance(each, dict) and each.get("sequenceNumber") for each in value):
+        return None
+    return value

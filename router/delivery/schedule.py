@@ -1,0 +1,67 @@
+"""When a scheduled report is due, and how long to wait after a failure. Pure: the time is passed in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import orjson
+
+from policies.periods import Period, parse_window, period_at
+from router.config_reports import WEBHOOK, ScheduledReport
+
+SETTLING = timedelta(minutes=20)
+"""After a period's end: answers that began in it come to theirs, and the hours of machines are closed."""
+MAX_CATCH_UP = 31
+"""How many periods a report that was missed is caught up by."""
+MAX_ATTEMPTS = 14
+_FIRST_WAIT_S = 60
+_LONGEST_WAIT_S = 6 * 3_600
+
+
+def schedule_id(report: ScheduledReport) -> str:
+    """The same for all who read the same lines. Whoever changes them has asked for another report."""
+    told = orjson.dumps(report.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+    return f"report_{hashlib.sha256(told).hexdigest()[:32]}"
+
+
+def due_periods(report: ScheduledReport, known: Mapping[int, bool], now: datetime) -> list[Period]:
+    """The finished periods that are still to be made, oldest first.
+
+    `known` are the periods that were ever begun, by their ends, and whether they are finished. What went by before the
+    first of them is nobody's; a report that was never made begins with the newest period.
+    """
+    since_ms = min(known, default=None)
+    found: list[Period] = []
+    window, moment = parse_window(report.period), now - SETTLING
+    for _ in range(MAX_CATCH_UP):
+        period = period_at(window, period_at(window, moment, report.timezone).start - _INSTANT, report.timezone)
+        if found and (since_ms is None or end_ms(period) < since_ms):
+            break
+        found.append(period)
+        moment = period.start
+    return [period for period in reversed(found) if not known.get(end_ms(period), False)]
+
+
+def end_ms(period: Period) -> int:
+    return int(period.end.timestamp()) * 1000
+
+
+def wait_s(attempt: int) -> int:
+    """Doubles from a minute to six hours: all attempts take over a day, and somebody comes to work meanwhile."""
+    return min(_FIRST_WAIT_S * 2 ** (attempt - 1), _LONGEST_WAIT_S)
+
+
+def file_name(report: ScheduledReport, label: str, suffix: str) -> str:
+    """`savings-by-team-2026-11.html`: the same for each making of the same report."""
+    by = "-".join(("by", *report.by)) if report.by else ""
+    return ".".join(("-".join(filter(None, (report.report, by, label))), suffix))
+
+
+def place(report: ScheduledReport) -> str:
+    """The destination, as `deliver` takes it: everything but the webhook is a folder."""
+    return report.to if report.to == WEBHOOK else f"{report.to.rstrip('/')}/"
+
+
+_INSTANT = timedelta(microseconds=1)

@@ -11,7 +11,7 @@ import orjson
 
 from policies.baseline import Baseline, counterfactual
 from policies.catalog import Deployment, Price
-from policies.pricing import cost_nusd, cost_of_tokens_nusd
+from policies.pricing import cost_nusd, cost_of_tokens_nusd, prompt_cache_discount_nusd
 from policies.routing import Choice
 from policies.spend import SpendRecord
 from policies.usage import NO_USAGE, TokenUsage
@@ -49,7 +49,7 @@ class Accountant:
             baseline=self._counterfactual(accepted, choice, answer.output_text, usage),
             billed=billed,
             counted=self._counting.disagreeing(request, choice, answer),
-            prompt_cache_nusd=_discount_nusd(usage, choice.price),
+            prompt_cache_nusd=prompt_cache_discount_nusd(usage, choice.price),
             observed_cost_nusd=self._observed_nusd(accepted, answer.output_text),
         )
 
@@ -244,16 +244,9 @@ def _forgone(usage: TokenUsage, price: Price, recounted_output_tokens: int) -> F
         cached_input_tokens=usage.cached_input_tokens,
         recounted_output_tokens=recounted_output_tokens,
         cost_nusd=cost_nusd(usage, price),
-        prompt_cache_nusd=_discount_nusd(usage, price),
+        prompt_cache_nusd=prompt_cache_discount_nusd(usage, price),
         price_effective_from=price.effective_from.isoformat(),
     )
-
-
-def _discount_nusd(usage: TokenUsage, price: Price) -> int:
-    """What the prompt cache took off."""
-    if not usage.cached_input_tokens:
-        return 0
-    return cost_of_tokens_nusd(usage.input_tokens, usage.output_tokens, price) - cost_nusd(usage, price)
 
 
 def _measured(accepted: Accepted) -> dict[str, Any]:
@@ -296,10 +289,13 @@ def _detail(accepted: Accepted, outcome: Outcome) -> dict[str, Any]:
 
 
 def _reckoned(charge: Charge, answer: AnswerFacts | None) -> dict[str, Any]:
-    """What the amounts rest on beyond the columns: prompts that the baseline would have had in its cache, attempts that
-    were charged though they failed, and a report that our count does not bear out."""
+    """What the amounts rest on beyond the columns: what of the prompt went into the provider's cache, and what the
+    baseline's would have had there; attempts that were charged though they failed; a report that our count does not
+    bear out."""
     found: dict[str, Any] = {}
-    if charge.baseline.prompt_cache_nusd:
+    if charge.usage.cache_write_input_tokens:
+        found["cache_write_input_tokens"] = charge.usage.cache_write_input_tokens
+    if charge.baseline.cached_input_tokens:
         found["baseline_cached_input_tokens"] = charge.baseline.cached_input_tokens
     if charge.billed:
         found["billed_attempts"] = [[a.deployment, a.input_tokens, a.cost_nusd] for a in charge.billed]

@@ -10,6 +10,7 @@ from policies.catalog import Price
 from policies.drivers import DRIVERS, drivers
 from policies.money import format_usd
 from policies.pricing import cost_nusd
+from policies.repricing import answered_usage, baseline_usage
 from policies.routing import REASONS
 from policies.spend import SpendRecord
 from policies.usage import TokenUsage
@@ -85,9 +86,7 @@ def _cost(record: SpendRecord, config: Config, prices: PriceBook) -> Arithmetic 
     names = [deployment.price for deployment in config.deployments if deployment.name == record.deployment]
     if not names or record.price_effective_from is None:
         return None
-    input_tokens = record.input_tokens - sum(tokens for _, tokens, _ in record.detail.get("billed_attempts", ()))
-    usage = TokenUsage(input_tokens, record.output_tokens, record.cached_input_tokens, record.reasoning_tokens)
-    found = _arithmetic(names[0], prices, date.fromisoformat(record.price_effective_from), usage)
+    found = _arithmetic(names[0], prices, date.fromisoformat(record.price_effective_from), answered_usage(record))
     return found if found is not None and found.total_nusd == record.cost_nusd - record.retries_nusd else None
 
 
@@ -95,9 +94,7 @@ def _baseline(record: SpendRecord, prices: PriceBook) -> Arithmetic | None:
     if not record.baseline_cost_nusd:
         return None
     day = _day_of_baseline_price(record)
-    cached_tokens = record.detail.get("baseline_cached_input_tokens", 0)
-    usage = TokenUsage(record.baseline_input_tokens, record.baseline_output_tokens, cached_tokens)
-    found = _arithmetic(record.baseline_model, prices, day, usage)
+    found = _arithmetic(record.baseline_model, prices, day, baseline_usage(record))
     return found if found is not None and found.total_nusd == record.baseline_cost_nusd else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from fractions import Fraction
 from typing import Any
@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from classifiers.base import Classification
 from policies.baseline import Baseline
-from policies.catalog import PriceSchedule
+from policies.catalog import Price, PriceSchedule
 from policies.drivers import drivers
 from policies.pricing import cost_of_tokens_nusd
+from policies.repricing import booked as booked_amounts
+from policies.repricing import reckoned
 from policies.routing import Choice, RouteDecision
 from policies.spend import SpendRecord
 from policies.usage import TokenUsage
@@ -28,6 +30,7 @@ from router.pipeline.cached import pack, unpack
 from router.pipeline.counting import CHECKED_EVERY
 from router.pipeline.dispatch import Attempt
 from router.pipeline.facts import Accepted, Measured, Outcome
+from router.stores import redis_janitor
 from router.stores.admission import Option
 from router.stores.base import Principal
 from router.tokenizers import TokenCounter
@@ -287,6 +290,7 @@ def test_the_record_of_an_answer(accountant: Accountant) -> None:
         "chain": [["small", 7, 80], ["large", 7, 900]],
         "passed_over": [["other", "circuit open"]],
         "signals": ["short"],
+        "baseline_cached_input_tokens": INPUT_TOKENS * 4 // 10,
     }
     assert SpendRecord.from_json(orjson.loads(orjson.dumps(record.to_json()))).cost_nusd == record.cost_nusd
 
@@ -301,6 +305,13 @@ def abandoned(accountant: Accountant, asked: Accepted, option: int) -> SpendReco
     """As the janitor makes it of a provisional record, once it knows which option was held first."""
     values = orjson.loads(orjson.dumps(accountant.provisional(asked)))
     return SpendRecord.from_json(values | values["options"][option])
+
+
+def left_behind(accountant: Accountant, asked: Accepted, option: int, nusd: int) -> SpendRecord:
+    """What the janitor books for a request that held so much when its process died."""
+    record = orjson.dumps(accountant.provisional(asked))
+    entry = b"\n".join([b"", b"%d" % (option + 1), b"%d %d" % (nusd, 9), b"[]", record])
+    return SpendRecord.from_json(orjson.loads(redis_janitor.abandoned(asked.request_id, entry).record))
 
 
 def test_a_record_says_whose_request_it_was(accountant: Accountant) -> None:
@@ -356,6 +367,22 @@ def caching_accountant() -> Accountant:
     return Accountant(Baseline(BASELINE, prices, TOKENIZER), {TOKENIZER: COUNTER})
 
 
+@dataclass(frozen=True, slots=True)
+class ChainPrices:
+    """What each deployment of a chain costs; the last is the baseline's."""
+
+    chain: tuple[Choice, ...]
+
+    def served(self, record: SpendRecord) -> Price | None:
+        return self.attempted(record, record.deployment or "")
+
+    def attempted(self, record: SpendRecord, deployment: str) -> Price | None:
+        return next((choice.price for choice in self.chain if choice.deployment.name == deployment), None)
+
+    def baseline(self, record: SpendRecord) -> Price | None:
+        return self.chain[-1].price
+
+
 def booked(charged: Accountant, asked: Accepted, choice: Choice, reply: AnswerFacts, *failed: Attempt) -> SpendRecord:
     charge = charged.charge(asked, choice, reply, failed)
     outcome = Outcome("ok", asked.decision.reason, choice=choice, charge=charge, answer=reply, attempts=failed)
@@ -405,7 +432,7 @@ def test_the_drivers_of_every_record_add_up_to_what_was_saved(
         record = accountant.record(asked, Outcome("error", reason, choice=choice, charge=charge), now_s=101.0)
         assert set(drivers(record)) <= {"retries"}
     elif kind == "abandoned":
-        record = replace(abandoned(accountant, asked, answered_by), cost_nusd=input_tokens, reserved_nusd=input_tokens)
+        record = left_behind(accountant, asked, answered_by, nusd=input_tokens)
         assert set(drivers(record)) <= {"abandoned"}
     else:
         record = booked(accountant, asked, chain[answered_by], answer(usage, text), *attempts)
@@ -421,6 +448,8 @@ def test_the_drivers_of_every_record_add_up_to_what_was_saved(
     elif answered_by and kind not in ("hit", "abandoned"):
         assert set(drivers(record)) <= {"retries"}
     assert sum(drivers(record).values()) == record.baseline_cost_nusd - record.cost_nusd
+    # Whoever verifies the ledger finds the same amounts by what the record keeps of its tokens.
+    assert reckoned(record, ChainPrices(chain)) == booked_amounts(record)
 
 
 def test_in_plain_cases_each_driver_has_its_sign() -> None:

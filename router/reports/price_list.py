@@ -96,6 +96,10 @@ class PricesOfTheDay:
 class PricesNamed(PricesOfTheDay):
     """Those whose dates the record names; of attempts, which name none, those of the day."""
 
+    def __init__(self, prices: PriceList) -> None:
+        super().__init__(prices)
+        self._by_date: dict[tuple[str, str], Price | None] = {}
+
     def served(self, record: SpendRecord) -> Price | None:
         return self._of(self._prices.served_model(record), record.price_effective_from)
 
@@ -105,10 +109,15 @@ class PricesNamed(PricesOfTheDay):
         return self._of(record.baseline_model, record.baseline_price_effective_from)
 
     def _of(self, model: str | None, effective_from: str | None) -> Price | None:
-        schedule = self._prices.schedule(model)
-        if schedule is None or effective_from is None:
+        if model is None or effective_from is None:
             return None
-        return next((price for price in schedule.prices if price.effective_from.isoformat() == effective_from), None)
+        named = model, effective_from
+        if named not in self._by_date:
+            schedule = self._prices.schedule(model)
+            prices = () if schedule is None else schedule.prices
+            dated = (price for price in prices if price.effective_from.isoformat() == effective_from)
+            self._by_date[named] = next(dated, None)
+        return self._by_date[named]
 
 
 def day_of(record: SpendRecord) -> date:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from operator import add, attrgetter
 from typing import Protocol
 
 from policies.amortization import Load, MachineUse, hour_cost
@@ -24,12 +25,14 @@ _SUMS = (
     "request_count", "input_tokens", "output_tokens", "cached_input_tokens", "reasoning_tokens", "duration_ms",
     "cost_nusd", "retries_nusd", "prompt_cache_nusd", "baseline_cost_nusd", "observed_cost_nusd",
 )  # fmt: skip
+_key_of_record = attrgetter(*ROLLED_UP)
+_amounts_of_record = attrgetter(*_SUMS[1:])
 _AMOUNTS = ("cost_nusd", "retries_nusd", "prompt_cache_nusd", "baseline_cost_nusd")
 _BEFORE = "booked before records named the price of their baseline: retries and prompt cache were not told apart"
 _CHANGED = "the price version that it names is no longer in the price file"
 
 Key = tuple[object, ...]
-Sums = dict[Key, list[int]]
+Sums = dict[Key, tuple[int, ...]]
 Machines = Callable[[date], Mapping[str, MachineUse]]
 
 
@@ -120,7 +123,7 @@ class Verifier:
 
     def _rolled_up(self, start_ms: int, end_ms: int) -> Sums:
         cells = self._books.cells(start_ms, end_ms, ROLLED_UP)
-        return {_key_of(cell): [getattr(cell, name) for name in _SUMS] for cell in cells}
+        return {_key_of(cell): tuple(getattr(cell, name) for name in _SUMS) for cell in cells}
 
     def _summed(self, start_ms: int, end_ms: int) -> Sums:
         sums: Sums = {}
@@ -137,8 +140,9 @@ class Verifier:
             self._verify_counterfactual(record, findings)
         except ValueError as error:
             findings.differs(record.request_id, "tokens", error, "counts that can be")
-        if sum(drivers(record).values()) != record.savings_nusd:
-            findings.differs(record.request_id, "drivers", sum(drivers(record).values()), record.savings_nusd)
+        added_up = sum(drivers(record).values())
+        if added_up != record.savings_nusd:
+            findings.differs(record.request_id, "drivers", added_up, record.savings_nusd)
         if record.kind != "request":
             self._verify_measurement(record, present, findings)
 
@@ -223,18 +227,17 @@ def hours_of(from_ms: int, to_ms: int) -> Iterator[tuple[int, int]]:
 
 
 def _add(sums: Sums, record: SpendRecord) -> None:
-    key = tuple(getattr(record, name) for name in ROLLED_UP)
-    amounts = [1, *(getattr(record, name) for name in _SUMS[1:])]
+    key, amounts = _key_of_record(record), (1, *_amounts_of_record(record))
     known = sums.get(key)
-    sums[key] = amounts if known is None else [a + b for a, b in zip(known, amounts, strict=True)]
+    sums[key] = amounts if known is None else tuple(map(add, known, amounts))
 
 
 def _key_of(cell: Cell) -> Key:
     return tuple(cell.key[name] for name in ROLLED_UP)
 
 
-def _compare(place: str, found: list[int] | None, expected: list[int] | None, findings: Findings) -> None:
-    nothing = [0] * len(_SUMS)
+def _compare(place: str, found: tuple[int, ...] | None, expected: tuple[int, ...] | None, findings: Findings) -> None:
+    nothing = (0,) * len(_SUMS)
     for name, ours, theirs in zip(_SUMS, found or nothing, expected or nothing, strict=True):
         if ours != theirs:
             findings.differs(place, f"rollups.{name}", ours, theirs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from router.cli.admin import administration, now, now_ms, print_json, print_table
-from router.cli.options import FAILED, ConfigOption, JsonOption
+from router.cli.options import FAILED, ConfigOption, JsonOption, warn
 from router.cli.report_options import FromOption, PeriodOption, TimezoneOption, ToOption
 from router.hardware import machines_by_day
 from router.prices import load_prices
@@ -19,6 +19,8 @@ from router.reports.price_list import PriceList
 from router.reports.verify import Findings, Verifier
 from router.services import AdminServices
 from router.stores.cells import ROUTER
+from router.stores.sql_engine import reading
+from router.stores.sql_partitions import rows_from_ms
 
 
 def verify(
@@ -36,6 +38,7 @@ def verify(
     """
     with administration(config) as services:
         span = report_period(now(), from_text=from_text, to_text=to_text, name=period, timezone=timezone)
+        span = _of_records(services, span)
         findings = _verified(services, span, most)
     if as_json:
         print_json(_as_json(findings, span))
@@ -43,6 +46,17 @@ def verify(
         _print(findings, span)
     if findings.total:
         raise typer.Exit(FAILED)
+
+
+def _of_records(services: AdminServices, span: ReportPeriod) -> ReportPeriod:
+    """As much of `span` as there can be records of."""
+    with reading(services.engine) as connection:
+        kept_from_ms = rows_from_ms(connection)
+    if span.from_ms < kept_from_ms:
+        kept_from = local_text(kept_from_ms, span.timezone)
+        warn(f"records from before {kept_from} were let go, and their sums cannot be verified any more")
+    until_ms = min(span.to_ms, now_ms() + 1)
+    return replace(span, from_ms=min(max(span.from_ms, kept_from_ms), until_ms), to_ms=until_ms)
 
 
 def _verified(services: AdminServices, span: ReportPeriod, most: int) -> Findings:
@@ -56,16 +70,16 @@ def _verified(services: AdminServices, span: ReportPeriod, most: int) -> Finding
     console = Console(stderr=True)
     columns = (TextColumn("verifying"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        until_ms = min(span.to_ms, now_ms() + 1)  # there are no records of what is yet to come
-        task = progress.add_task("", total=max(until_ms - span.from_ms, 0))
+        task = progress.add_task("", total=span.to_ms - span.from_ms)
         return verifier.verify(
-            span.from_ms, until_ms, most=most, advance=lambda done_ms: progress.advance(task, done_ms)
+            span.from_ms, span.to_ms, most=most, advance=lambda done_ms: progress.advance(task, done_ms)
         )
 
 
 def _print(findings: Findings, span: ReportPeriod) -> None:
+    from_text, to_text = local_text(span.from_ms, span.timezone), local_text(span.to_ms, span.timezone)
     typer.echo(
-        f"{local_text(span.from_ms, span.timezone)} to {local_text(span.to_ms, span.timezone)}: {findings.record_count} records in "
+        f"{from_text} to {to_text}: {findings.record_count} records in "
         f"{findings.hour_count} hours, {findings.closed_hour_count} closed hours of machines"
     )
     for reason, count in findings.unchecked.most_common():

@@ -15,6 +15,7 @@ ExportFormat = Literal["html", "csv", "json", "parquet"]
 WEBHOOK = "webhook"
 """As the `to` of a report: it is posted to `reports.webhook`."""
 _S3 = "s3://"
+_BROKEN_DOWN = frozenset({"savings", "chargeback"})
 _OF_LINE_ITEMS = frozenset({"csv", "parquet"})
 
 
@@ -83,12 +84,14 @@ class ScheduledReport(Section):
         return to
 
     @model_validator(mode="after")
-    def _line_items_have_no_pages(self) -> Self:
+    def _of_their_own_shape(self) -> Self:
         wrong = sorted(set(self.formats) - _OF_LINE_ITEMS)
         if self.report == "focus" and wrong:
             raise ValueError(f"focus is written as csv or parquet; found {', '.join(wrong)}")
-        if self.report == "focus" and (self.by or self.timezone != "UTC"):
-            raise ValueError("focus has its own columns and UTC days: by and timezone do not apply")
+        if self.report == "focus" and self.timezone != "UTC":
+            raise ValueError(f"focus has days of UTC; found {self.timezone}")
+        if self.report not in _BROKEN_DOWN and self.by:
+            raise ValueError(f"{self.report} has lines of its own, which by does not change")
         return self
 
 

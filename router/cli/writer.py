@@ -1,4 +1,4 @@
-"""`python -m router.cli.writer`: moves settled spend to SQL, and keeps house in the stores."""
+"""`python -m router.cli.writer`: moves settled spend to SQL, keeps house in the stores, and makes scheduled reports."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import redis
 
 from router.bootstrap import admin_services, redis_client
 from router.cli.housekeeping import Housekeeper
+from router.cli.scheduled_reports import report_scheduler
 from router.clock import SYSTEM_CLOCK, Clock
 from router.config import load_config
 from router.errors import ParsimonyError, StoreUnavailable
@@ -55,6 +56,7 @@ def main() -> None:
         config = load_config(arguments.config)
         configure_logging(config.logging.format, config.logging.level)
         admin = admin_services(config)
+        reports = report_scheduler(admin)
         # The same name after a restart, so that what the last one left pending is taken up at once.
         consumer = f"{socket.gethostname()}:{config.data_dir.resolve()}"
         writer = LedgerWriter(redis_client(config), admin.ledger, redis_keys.SPEND_STREAM, consumer=consumer)
@@ -62,7 +64,9 @@ def main() -> None:
         thread.start()
         shared_clock = clock_of(admin.budgets)
         house = Housekeeper(config, replace(admin, clock=shared_clock), shared_clock)
+        reports.start()
         _keep_house(house, stop)
+        reports.close()
         house.close()
         thread.join()
         writer.drain(_DRAIN_SECONDS)

@@ -28,7 +28,8 @@ def test_the_least_is_a_csv_of_each_month() -> None:
         ({"to": "s3:///prefix"}, "names no bucket"),
         ({"to": "https://hooks.example.com/secret"}, "a URL to post to stands in `webhook`"),
         ({"report": "focus", "formats": ["html"]}, "focus is written as csv or parquet; found html"),
-        ({"report": "focus", "timezone": "Asia/Tokyo"}, "by and timezone do not apply"),
+        ({"report": "focus", "timezone": "Asia/Tokyo"}, "focus has days of UTC"),
+        ({"report": "utilization", "by": ["team"]}, "utilization has lines of its own"),
         ({"when": "now"}, "Extra inputs"),
     ],
 )

@@ -39,7 +39,7 @@ COLUMNS = (
 
 
 def test_every_type_comes_back_as_it_was(tmp_path: Path) -> None:
-    query = "SELECT * REPLACE (epoch_ms(\"at\") AS \"at\") FROM '{file}'"
+    query = 'SELECT * REPLACE (epoch_ms("at") AS "at") FROM \'{file}\''
     first, second, third = read(tmp_path, written(*COLUMNS), query)
     assert first == ("süpport", 1, Decimal("1E-9"), Decimal("12.5"), 1_795_336_200_123, True)
     assert second == (None,) * len(COLUMNS)

@@ -1,0 +1,153 @@
+"""Scheduled reports from a real ledger to where they belong, in every format; and by the writer's own process."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from router.cli.scheduled_reports import report_scheduler
+from router.clock import Clock
+from router.errors import ConfigError
+from router.services import AdminServices
+from router.stores.cells import HourCost
+from tests.support.admin_api import open_stores
+from tests.support.administration import write_config
+from tests.support.focus_validator import findings
+from tests.support.receiver import receiver_server
+from tests.support.s3_server import BUCKET, s3_server
+from tests.support.spend import spend_record
+
+NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
+IN_OCTOBER_MS = int(datetime(2026, 10, 31, 12, tzinfo=UTC).timestamp() * 1000)
+COSTS = (1_000_000_001, 2_000_000_000, 4_000_000_000)
+HARDWARE = Path(__file__).resolve().parents[2] / "configs" / "hardware.yaml"
+ON_A_MACHINE = "tier: simple, hardware: {name: a100-40gb, throughput: {tokens_per_second: '100'}}}"
+
+
+def config_with(folder: Path, redis_url: str, reports: str) -> Path:
+    path = write_config(folder, redis_url)
+    text = path.read_text().replace("tier: simple}", ON_A_MACHINE)
+    path.write_text(f"{text}hardware: {HARDWARE}\nreports:\n{reports}")
+    return path
+
+
+@contextmanager
+def ledger_of_october(folder: Path, redis_url: str, reports: str) -> Iterator[AdminServices]:
+    with open_stores(config_with(folder, redis_url, reports)) as services:
+        services.ledger.append(
+            [
+                spend_record(
+                    f"r{at}", started_at_ms=IN_OCTOBER_MS + at, deployment="small", team_id=f"team {at}",
+                    cost_nusd=cost, baseline_cost_nusd=10 * cost,
+                )
+                for at, cost in enumerate(COSTS)
+            ]
+        )  # fmt: skip
+        hour_ms = IN_OCTOBER_MS - IN_OCTOBER_MS % 3_600_000
+        services.books.close_hours([HourCost(hour_ms, "small", "a100-40gb", 1, 8_000_000_000)])
+        yield services
+
+
+def made(services: AdminServices, **environ: str) -> None:
+    report_scheduler(services, Clock(wall=NOW.timestamp), environ).poll()
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(path.read_text(), newline="")))
+
+
+def test_every_report_in_every_format_says_the_same(tmp_path: Path, redis_url: str) -> None:
+    out = tmp_path / "out"
+    every = f"formats: [html, csv, json, parquet], to: {out}}}"
+    reports = "".join(
+        f"    - {{report: {name}, {every}\n" for name in ("savings", "chargeback", "utilization", "break-even")
+    )
+    focus = f"    - {{report: focus, formats: [csv, parquet], to: {out}}}\n"
+    with ledger_of_october(tmp_path, redis_url, f"  scheduled:\n{reports}{focus}") as services:
+        made(services)
+    names = sorted(path.name for path in out.iterdir())
+    assert len(names) == 4 * 4 + 2
+    assert {name.split(".")[0] for name in names} == {
+        f"{name}-2026-10" for name in ("savings", "chargeback", "utilization", "break-even", "focus")
+    }
+    (total,) = (row for row in rows_of(out / "savings-2026-10.csv") if row["line"] == "total")
+    assert total["effective_cost_nusd"] == "8000000000", "the machine's hour: all was booked on it, and more was paid"
+    assert total["counterfactual_usd"] == "70.00000001"
+    assert json.loads((out / "savings-2026-10.json").read_text())["total"]["savings_nusd"] == 62_000_000_010
+    assert "$70.00" in (out / "savings-2026-10.html").read_text()
+    (charged,) = (row for row in rows_of(out / "chargeback-2026-10.csv") if row["line"] == "total")
+    assert charged["charged_nusd"] == "8000000000"
+    assert findings((out / "focus-2026-10.csv").read_bytes()) == []
+    with duckdb.connect() as connection:
+        for file, column in (
+            ("savings", "effective_cost_usd"),
+            ("chargeback", "charged_usd"),
+            ("focus", "EffectiveCost"),
+        ):
+            (found,) = connection.sql(f"SELECT sum({column}) FROM '{out / file}-2026-10.parquet'").fetchall()
+            assert found == (Decimal(8),), file
+    assert "<svg" in (out / "break-even-2026-10.html").read_text()
+
+
+def test_reports_reach_a_store_and_a_webhook(tmp_path: Path, redis_url: str) -> None:
+    with s3_server() as store, receiver_server() as receiver:
+        reports = (
+            f"  scheduled:\n    - {{report: savings, by: [team], to: s3://{BUCKET}/finance}}\n"
+            "    - {report: savings, period: week, to: webhook}\n"
+            f"  s3: {{endpoint_url: '{store.url}', path_style: true, access_key_env: ID, secret_key_env: SECRET}}\n"
+            "  webhook: {url_env: URL}\n"
+        )
+        with ledger_of_october(tmp_path, redis_url, reports) as services:
+            made(services, ID=store.access_key, SECRET=store.secret_key, URL=receiver.url("/reports"))
+        assert b"team 2" in store.objects()["finance/savings-by-team-2026-10.csv"][0]
+        (post,) = receiver.posted("/reports")
+        assert post.headers["x-parsimony-report"] == "savings-2026-W46.csv"
+
+
+@pytest.mark.parametrize(
+    ("reports", "part"),
+    [
+        ("  scheduled: [{report: savings, by: [colour], to: out}]\n", r"reports\.scheduled\.0\.by: .*colour"),
+        ("  scheduled: [{report: chargeback, by: [driver], to: out}]\n", r"reports\.scheduled\.0\.by: .*driver"),
+        (
+            "  scheduled: [{report: savings, to: webhook}]\n  webhook: {url_env: URL}\n",
+            r"reports\.webhook: URL must hold a URL",
+        ),
+    ],
+)
+def test_what_could_never_be_made_or_delivered_ends_the_start(
+    tmp_path: Path, redis_url: str, reports: str, part: str
+) -> None:
+    with open_stores(config_with(tmp_path, redis_url, reports)) as services, pytest.raises(ConfigError, match=part):
+        report_scheduler(services, environ={})
+
+
+def test_the_writer_makes_them_by_itself_and_ends_when_it_is_told(tmp_path: Path, redis_url: str) -> None:
+    out = tmp_path / "out"
+    reports = f"  scheduled: [{{report: savings, period: day, to: {out}}}]\n"
+    with ledger_of_october(tmp_path, redis_url, reports):
+        pass
+    writer = subprocess.Popen([sys.executable, "-m", "router.cli.writer", "--config", str(tmp_path / "parsimony.yaml")])
+    try:
+        deadline_s = time.monotonic() + 60
+        while not list(out.glob("savings-*.csv")) and time.monotonic() < deadline_s and writer.poll() is None:
+            time.sleep(0.05)
+        writer.send_signal(signal.SIGTERM)
+        assert writer.wait(30) == 0
+    finally:
+        writer.kill()
+    (report,) = out.iterdir()
+    assert report.read_text().startswith("line,")

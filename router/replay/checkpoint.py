@@ -83,14 +83,10 @@ def read(path: Path) -> Saved | None:
         return Saved(Identity(logs, head["plan"]), head["now_ms"], head["bad_bytes"], head["sums"], arrays)
     except FileNotFoundError:
         return None
-    except (OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise CheckpointError(
-            f"{path}: is no checkpoint that can be read ({error}); remove it to begin anew"
-        ) from error
-    except json.JSONDecodeError as error:
-        raise CheckpointError(
-            f"{path}: is no checkpoint that can be read ({error}); remove it to begin anew"
-        ) from error
+    except CheckpointError:
+        raise
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path}: is no checkpoint that can be read; remove it to begin anew") from error
 
 
 def check(path: Path, saved: Saved, of: Identity) -> None:

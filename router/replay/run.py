@@ -72,7 +72,7 @@ def replay(
         rows = 0
         try:
             for number, verdicts in enumerate(_verdicts(paths, plan, workers, sums.position, block_bytes), start=1):
-                _list_bad(bad_file, paths[sums.position.file], verdicts)
+                _list_bad(bad_file, paths[verdicts.next.file], verdicts)
                 sums.add(verdicts)
                 rows += len(verdicts.score) + len(verdicts.kept_paid) + len(verdicts.bad) + verdicts.counts.unanswered
                 progress(sums.position, verdicts.read_bytes, rows)

@@ -99,7 +99,7 @@ class Sums:
         for bad in verdicts.bad:
             self.bad[bad.kind] += 1
             if self.bad[bad.kind] <= SHOWN_OF_EACH_KIND:
-                self.shown_bad.append((self.position.file, bad))
+                self.shown_bad.append((verdicts.next.file, bad))
 
     # ---- checkpoints -----------------------------------------------------------------------------
 

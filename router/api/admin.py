@@ -1,4 +1,4 @@
-"""The admin API at /admin/v1: teams, projects, keys, reports and single requests; budgets have a module of their own.
+"""The admin API at /admin/v1: teams, projects, keys and single requests; budgets and reports have modules of their own.
 
 All of it is synchronous and runs in the thread pool: it reads SQL and Redis, and may take its time.
 """
@@ -6,23 +6,20 @@ All of it is synchronous and runs in the thread pool: it reads SQL and Redis, an
 from __future__ import annotations
 
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from fastapi import APIRouter, Query, Response
-from fastapi.responses import PlainTextResponse
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
-from router.api import admin_budgets
+from router.api import admin_budgets, admin_reports
 from router.api import admin_examples as examples
 from router.api.admin_access import ADMINS, MANAGERS, READERS, Authenticate, CallerOf, router_for
 from router.api.admin_examples import documented
 from router.api.admin_source import AdminSource
 from router.clock import SYSTEM_CLOCK
-from router.errors import InvalidRequest, RecordNotFound
+from router.errors import RecordNotFound
 from router.prices import PriceBook, load_prices
-from router.reports import render
 from router.reports.explanation import explained, explanation_as_json
-from router.reports.savings import report_span, savings_report
 from router.stores.administration import Terms, budget_states, team_of
 from router.stores.base import KeyInfo, Role
 from router.stores.entries import budget_state_as_json, key_as_json, project_as_json, team_as_json
@@ -74,7 +71,7 @@ def admin_router(services: AdminSource, authenticate: Authenticate) -> APIRouter
     _add_reading(reading, services)
     admin_budgets.add_reading(reading, services)
     admin_budgets.add_spenders_and_changes(reading, services)
-    _add_reports(reading, services)
+    admin_reports.add_reading(reading, services)
     _add_requests(reading, services)
     _add_managing(managing, services)
     admin_budgets.add_managing(managing, services)
@@ -160,39 +157,6 @@ def _add_administering(router: APIRouter, stores: AdminSource) -> None:
     def create_project(body: NewProject, caller: CallerOf) -> dict[str, Any]:
         made = stores.acting_as(caller.actor).directory.create_project(body.team_id, body.id, body.name)
         return project_as_json(made)
-
-
-def _add_reports(router: APIRouter, stores: AdminSource) -> None:
-    @router.get(
-        "/reports/savings",
-        response_model=None,
-        **documented("Compare what was spent with what the baseline would have cost", examples.SAVINGS),
-    )
-    def savings(
-        caller: CallerOf,
-        from_text: Annotated[str | None, Query(alias="from")] = None,
-        to_text: Annotated[str | None, Query(alias="to")] = None,
-        team: str | None = None,
-        output: Annotated[Literal["json", "csv"], Query(alias="format")] = "json",
-    ) -> dict[str, Any] | Response:
-        now, team = SYSTEM_CLOCK.now(), caller.scope(team)
-        try:
-            from_ms, to_ms = report_span(from_text, to_text, now)
-        except ValueError as error:
-            raise InvalidRequest(str(error)) from error
-        if team is not None:
-            team_of(stores, team)
-        report = savings_report(
-            stores.ledger,
-            from_ms,
-            to_ms,
-            team_id=team,
-            budgets=budget_states(stores, team, now),
-            baseline_deployments=stores.baseline_deployments,
-        )
-        if output == "csv":
-            return PlainTextResponse(render.as_csv(report), media_type="text/csv")
-        return render.as_json(report)
 
 
 def _add_requests(router: APIRouter, services: AdminSource) -> None:

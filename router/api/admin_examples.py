@@ -154,4 +154,14 @@ SAVINGS = {
     "baseline_models": ["gpt-4"],
     "total": {"name": "total", "request_count": 4, "saved_usd": "8.00", "saved_percent": "80.0"},
 }
+CHARGEBACK = {
+    "report": "chargeback",
+    "from": "2026-11-01T00:00:00.000+00:00",
+    "to": "2026-12-01T00:00:00.000+00:00",
+    "timezone": "UTC",
+    "currency": "USD",
+    "rows": [{"team": "support", "request_count": 4, "charged_usd": "2.50", "charged_nusd": 2_500_000_000}],
+    "total": {"team": "total", "request_count": 4, "charged_usd": "2.50", "charged_nusd": 2_500_000_000},
+    "basis": ["Hours of machines are closed for mistral-7b until 2026-12-01T00:00+00:00."],
+}
 REQUEST = {"request_id": "chatcmpl-0123456789abcdef01234567", "team_id": "support", "status": "ok"}

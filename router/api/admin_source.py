@@ -7,6 +7,7 @@ from typing import Protocol
 from router.config import Config
 from router.reports.spenders import Rates
 from router.stores.administration import ActingStores
+from router.stores.cells import Books
 
 
 class AdminSource(ActingStores, Protocol):
@@ -14,6 +15,9 @@ class AdminSource(ActingStores, Protocol):
 
     @property
     def config(self) -> Config: ...
+
+    @property
+    def books(self) -> Books: ...
 
     @property
     def rates(self) -> Rates: ...

@@ -1,21 +1,46 @@
-"""`parsimony report`: what was saved."""
+"""`parsimony report`: what was saved, and who is charged what."""
 
 from __future__ import annotations
-
-from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
 from router.cli.admin import administration, now, print_json, states_or_warning
 from router.cli.options import ConfigOption
-from router.reports.render import as_csv, as_json, print_report
-from router.reports.savings import report_span, savings_report
-from router.stores.administration import team_of
+from router.cli.report_options import (
+    AliasFilter,
+    ByOption,
+    CurrencyOption,
+    DetailsOption,
+    FormatOption,
+    FromOption,
+    KeyFilter,
+    ModelFilter,
+    OutputOption,
+    PeriodOption,
+    ProjectFilter,
+    ProviderFilter,
+    ReasonFilter,
+    StatusFilter,
+    TagFilter,
+    TaskFilter,
+    TeamFilter,
+    TierFilter,
+    TimezoneOption,
+    ToOption,
+    UserFilter,
+    filters,
+    terms,
+)
+from router.cli.report_output import write_focus, write_table
+from router.cli.report_verify import verify
+from router.reports.library import ReportTerms, chargeback_report, savings_report
+from router.reports.overview import overview, overview_as_csv, overview_as_json
+from router.reports.overview_page import print_overview
+from router.services import AdminServices
 
 app = typer.Typer(help="Reports from the ledger.", no_args_is_help=True)
-
-Format = Literal["table", "json", "csv"]
+app.command("verify")(verify)
 
 
 @app.callback()
@@ -25,32 +50,85 @@ def reports() -> None:
 
 @app.command("savings")
 def savings(
-    from_text: Annotated[
-        str | None, typer.Option("--from", metavar="DATE", help="First day or instant, UTC; else this month's first.")
-    ] = None,
-    to_text: Annotated[
-        str | None, typer.Option("--to", metavar="DATE", help="Day or instant where it ends, not included; else now.")
-    ] = None,
-    team: Annotated[str | None, typer.Option("--team", help="Only this team.")] = None,
-    output: Annotated[Format, typer.Option("--format", help="How to print it.")] = "table",
+    from_text: FromOption = None,
+    to_text: ToOption = None,
+    period: PeriodOption = None,
+    timezone: TimezoneOption = "UTC",
+    currency: CurrencyOption = "USD",
+    by: ByOption = None,
+    team: TeamFilter = None,
+    project: ProjectFilter = None,
+    key: KeyFilter = None,
+    user: UserFilter = None,
+    tag: TagFilter = None,
+    model: ModelFilter = None,
+    provider: ProviderFilter = None,
+    alias: AliasFilter = None,
+    reason: ReasonFilter = None,
+    task: TaskFilter = None,
+    tier: TierFilter = None,
+    status: StatusFilter = None,
+    output: FormatOption = "table",
+    place: OutputOption = None,
+    details: DetailsOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Compare what was spent with what the baseline would have cost."""
+    """Compare what was spent with what the baseline would have cost. Without --by, in several ways at once."""
+    where = filters(
+        team=team, project=project, key=key, user=user, tag=tag, model=model, provider=provider, alias=alias,
+        reason=reason, task=task, tier=tier, status=status,
+    )  # fmt: skip
     with administration(config) as services:
-        from_ms, to_ms = report_span(from_text, to_text, now())
-        if team is not None:
-            team_of(services, team)
-        report = savings_report(
-            services.ledger,
-            from_ms,
-            to_ms,
-            team_id=team,
-            budgets=states_or_warning(services, team),
-            baseline_deployments=services.baseline_deployments,
-        )
+        asked = terms(
+            services, from_text=from_text, to_text=to_text, period=period, timezone=timezone, currency=currency,
+            where=where,
+        )  # fmt: skip
+        if output == "focus":
+            write_focus(services, asked, place)
+        elif by or place or output not in ("table", "json", "csv"):
+            table = savings_report(services, asked, tuple(by or ("team",)), now())
+            write_table(services, table, output, place, details=details)
+        else:
+            _show_overview(services, asked, output)
+
+
+@app.command("chargeback")
+def chargeback(
+    from_text: FromOption = None,
+    to_text: ToOption = None,
+    period: PeriodOption = None,
+    timezone: TimezoneOption = "UTC",
+    currency: CurrencyOption = "USD",
+    by: ByOption = None,
+    team: TeamFilter = None,
+    project: ProjectFilter = None,
+    key: KeyFilter = None,
+    output: FormatOption = "table",
+    place: OutputOption = None,
+    details: DetailsOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Share out all that a period really cost, idle machines too: by team, unless --by says otherwise."""
+    where = filters(team=team, project=project, key=key)
+    with administration(config) as services:
+        asked = terms(
+            services, from_text=from_text, to_text=to_text, period=period, timezone=timezone, currency=currency,
+            where=where,
+        )  # fmt: skip
+        if output == "focus":
+            write_focus(services, asked, place)
+        else:
+            table = chargeback_report(services, asked, tuple(by or ("team",)), now())
+            write_table(services, table, output, place, details=details)
+
+
+def _show_overview(services: AdminServices, asked: ReportTerms, output: str) -> None:
+    teams = tuple(asked.where.get("team", ()))
+    budgets = states_or_warning(services, teams[0] if teams else None) if len(teams) < 2 else ()
+    shown = overview(services, asked, now(), budgets)
     if output == "json":
-        print_json(as_json(report))
+        print_json(overview_as_json(shown))
     elif output == "csv":
-        typer.echo(as_csv(report), nl=False)
+        typer.echo(overview_as_csv(shown), nl=False)
     else:
-        print_report(report, Console())
+        print_overview(shown, Console())

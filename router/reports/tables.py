@@ -32,7 +32,7 @@ class Column:
     """`name` is for programs and never changes; `title` is for people.
 
     A column that `adds_up` has the sum of its rows as its total. A `dimension` is one of those in which the rows
-    differ: teams, models, days.
+    differ: teams, models, days. A `detail` is left out where there is room for a few columns only.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Column:
     adds_up: bool = False
     dimension: bool = False
     description: str = ""
+    detail: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ ROUTES = [
     ("PUT", "/keys/k/budget"), ("GET", "/reports/savings"), ("GET", "/requests/r"),
     ("GET", "/projects"), ("POST", "/projects"), ("GET", "/budgets"), ("POST", "/budgets"), ("GET", "/budgets/b"),
     ("PUT", "/budgets/b"), ("DELETE", "/budgets/b"), ("GET", "/budgets/b/history"), ("GET", "/budgets/b/users"),
-    ("GET", "/spenders"), ("GET", "/audit"),
+    ("GET", "/spenders"), ("GET", "/audit"), ("GET", "/reports/chargeback"),
 ]  # fmt: skip
 
 

@@ -1,0 +1,151 @@
+"""The reports of the admin API: the same as the command line's, of the caller's team or of all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
+
+from fastapi import APIRouter, Depends, Query, Response
+
+from router.api import admin_examples as examples
+from router.api.admin_access import Caller, CallerOf
+from router.api.admin_examples import documented
+from router.api.admin_source import AdminSource
+from router.clock import SYSTEM_CLOCK
+from router.errors import InvalidRequest
+from router.reports.exports.focus import focus_csv, focus_rows
+from router.reports.exports.formats import CONTENT_TYPES
+from router.reports.files import FileFormat, table_as_bytes
+from router.reports.library import ReportTerms, chargeback_report, savings_report
+from router.reports.narrowed import NarrowedBooks
+from router.reports.overview import overview, overview_as_csv, overview_as_json
+from router.reports.periods import report_period
+from router.reports.render import table_as_json
+from router.reports.tables import ReportTable
+from router.stores.administration import budget_states, team_of
+from router.stores.base import DirectoryError
+
+T = TypeVar("T")
+Answer = dict[str, Any] | Response
+_Names = Annotated[list[str] | None, Query()]
+By = Annotated[list[str] | None, Query(description="What lines differ in; may be repeated.")]
+OutputFormat = Annotated[FileFormat, Query(alias="format")]
+
+
+def _where(
+    team: _Names = None,
+    project: _Names = None,
+    key: _Names = None,
+    user: _Names = None,
+    tag: _Names = None,
+    model: _Names = None,
+    provider: _Names = None,
+    alias: _Names = None,
+    reason: _Names = None,
+    task: _Names = None,
+    tier: _Names = None,
+    status: _Names = None,
+) -> dict[str, tuple[str, ...]]:
+    given = {name: values for name, values in locals().items() if values}
+    return {name: tuple(values) for name, values in given.items()}
+
+
+WhereOf = Annotated[dict[str, tuple[str, ...]], Depends(_where)]
+
+
+def _asked(
+    where: WhereOf,
+    from_text: Annotated[str | None, Query(alias="from")] = None,
+    to_text: Annotated[str | None, Query(alias="to")] = None,
+    period: str | None = None,
+    timezone: str = "UTC",
+    currency: str = "USD",
+) -> ReportTerms:
+    try:
+        span = report_period(SYSTEM_CLOCK.now(), from_text=from_text, to_text=to_text, name=period, timezone=timezone)
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from error
+    return ReportTerms(span, where, currency)
+
+
+TermsOf = Annotated[ReportTerms, Depends(_asked)]
+
+
+def add_reading(router: APIRouter, source: AdminSource) -> None:
+    _add_savings(router, source)
+    _add_chargeback(router, source)
+
+
+def _add_savings(router: APIRouter, source: AdminSource) -> None:
+    @router.get(
+        "/reports/savings",
+        response_model=None,
+        **documented("Compare what was spent with what the baseline would have cost", examples.SAVINGS),
+    )
+    def savings(
+        caller: CallerOf,
+        asked: TermsOf,
+        by: By = None,
+        output: Annotated[FileFormat | Literal["focus"], Query(alias="format")] = "json",
+    ) -> Answer:
+        """Without `by`, in several ways at once. `focus` is line items, which only some filters can narrow down."""
+        terms = _scoped(source, caller, asked)
+        if output == "focus":
+            return _checked(lambda: _focus(source, terms))
+        if by or output not in ("json", "csv"):
+            table = _checked(lambda: savings_report(source, terms, tuple(by or ("team",)), SYSTEM_CLOCK.now()))
+            return _answer(table, output)
+        return _checked(lambda: _overview(source, terms, output))
+
+
+def _add_chargeback(router: APIRouter, source: AdminSource) -> None:
+    @router.get(
+        "/reports/chargeback",
+        response_model=None,
+        **documented("Share out all that a period really cost", examples.CHARGEBACK),
+    )
+    def chargeback(caller: CallerOf, asked: TermsOf, by: By = None, output: OutputFormat = "json") -> Answer:
+        """By team, where `by` says nothing else."""
+        terms = _scoped(source, caller, asked)
+        table = _checked(lambda: chargeback_report(source, terms, tuple(by or ("team",)), SYSTEM_CLOCK.now()))
+        return _answer(table, output)
+
+
+def _scoped(source: AdminSource, caller: Caller, asked: ReportTerms) -> ReportTerms:
+    """Only what the caller may see. Raises UnknownEntryError for a team that it may not, or that there is not."""
+    teams = tuple(dict.fromkeys(caller.scope(team) for team in asked.where.get("team", ()) or (None,)))
+    named = tuple(team for team in teams if team is not None)
+    for team in named:
+        team_of(source, team)
+    others = {name: values for name, values in asked.where.items() if name != "team"}
+    return ReportTerms(asked.period, {"team": named, **others} if named else others, asked.currency)
+
+
+def _overview(source: AdminSource, terms: ReportTerms, output: FileFormat) -> Answer:
+    teams, now = tuple(terms.where.get("team", ())), SYSTEM_CLOCK.now()
+    budgets = budget_states(source, teams[0] if teams else None, now) if len(teams) < 2 else ()
+    shown = overview(source, terms, now, budgets)
+    if output == "csv":
+        return Response(overview_as_csv(shown), media_type=CONTENT_TYPES["csv"])
+    return overview_as_json(shown)
+
+
+def _focus(source: AdminSource, terms: ReportTerms) -> Response:
+    books, period = NarrowedBooks.of(source.books, terms.where), terms.period
+    return Response(focus_csv(focus_rows(books, period.from_ms, period.to_ms)), media_type=CONTENT_TYPES["csv"])
+
+
+def _answer(table: ReportTable, output: FileFormat) -> Answer:
+    if output == "json":
+        return table_as_json(table)
+    return Response(table_as_bytes(table, output), media_type=CONTENT_TYPES[output])
+
+
+def _checked(make: Callable[[], T]) -> T:
+    """Dimensions, currencies and filters that there are not are the caller's mistake."""
+    try:
+        return make()
+    except DirectoryError:
+        raise
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from error

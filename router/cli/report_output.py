@@ -1,0 +1,69 @@
+"""Where a report of the command line goes: to the terminal, or whither it is delivered."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Literal
+
+import typer
+from rich.console import Console
+
+from router.delivery.deliver import deliver
+from router.reports.exports.focus import focus_csv, focus_rows
+from router.reports.exports.formats import CONTENT_TYPES
+from router.reports.files import FileFormat, table_as_bytes
+from router.reports.library import ReportTerms
+from router.reports.narrowed import NarrowedBooks
+from router.reports.render import print_table
+from router.reports.tables import ReportTable
+from router.services import AdminServices
+
+_UNFOLDED_COLUMNS = 400
+_BINARY = ("parquet",)
+
+
+def write_table(
+    services: AdminServices,
+    table: ReportTable,
+    output: FileFormat | Literal["table"],
+    place: str | None,
+    *,
+    details: bool,
+) -> None:
+    """Raises ValueError with a sentence where the terminal is no place for it, ConfigError and DeliveryFailed."""
+    name = f"{table.name}-{table.from_ms}-{table.to_ms}"
+    if output == "table":
+        if place is None:
+            print_table(table, Console(), details=details)
+        else:
+            _deliver(services, place, f"{name}.txt", _as_text(table, details), "text/plain; charset=utf-8")
+        return
+    _write(services, place, f"{name}.{output}", table_as_bytes(table, output), CONTENT_TYPES[output])
+
+
+def write_focus(services: AdminServices, terms: ReportTerms, place: str | None) -> None:
+    """As `write_table`."""
+    period = terms.period
+    rows = focus_rows(NarrowedBooks.of(services.books, terms.where), period.from_ms, period.to_ms)
+    _write(services, place, f"focus-{period.from_ms}-{period.to_ms}.csv", focus_csv(rows), CONTENT_TYPES["csv"])
+
+
+def _write(services: AdminServices, place: str | None, name: str, content: bytes, content_type: str) -> None:
+    if place is not None:
+        _deliver(services, place, name, content, content_type)
+    elif name.endswith(_BINARY) and sys.stdout.isatty():
+        raise ValueError("Parquet is not for terminals: name a file with --output, or send it on through a pipe")
+    else:
+        typer.echo(content, nl=False)
+
+
+def _deliver(services: AdminServices, place: str, name: str, content: bytes, content_type: str) -> None:
+    where = deliver(place, name, content, content_type, config=services.config.reports)
+    typer.echo(f"parsimony: the report is at {where}", err=True)
+
+
+def _as_text(table: ReportTable, details: bool) -> bytes:
+    text = io.StringIO()
+    print_table(table, Console(file=text, width=_UNFOLDED_COLUMNS, color_system=None), details=details)
+    return text.getvalue().encode()

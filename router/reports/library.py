@@ -1,0 +1,83 @@
+"""The reports by name: what the command line, the admin API and the schedule ask for, and get as a table."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from router.config import Config
+from router.prices import load_prices
+from router.reports.account import Account, Question, take_account
+from router.reports.basis import provenance
+from router.reports.chargeback import CHARGEABLE, chargeback_table
+from router.reports.currency import USD, Currency, currency_of
+from router.reports.dimensions import DIMENSIONS, Where, check_dimensions
+from router.reports.periods import ReportPeriod, unix_ms
+from router.reports.savings import savings_table
+from router.reports.tables import ReportTable
+from router.stores.cells import ROUTER, Books
+
+
+class ReportSource(Protocol):
+    """What reports are made from."""
+
+    @property
+    def config(self) -> Config: ...
+    @property
+    def books(self) -> Books: ...
+    @property
+    def baseline_deployments(self) -> Collection[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReportTerms:
+    """What of the ledger a report is about, and how its amounts are written."""
+
+    period: ReportPeriod
+    where: Where = field(default_factory=dict)
+    currency: str = "USD"
+
+
+def savings_report(source: ReportSource, terms: ReportTerms, by: tuple[str, ...], now: datetime) -> ReportTable:
+    """Raises ValueError with a sentence for dimensions or a currency that there are not, and StoreUnavailable."""
+    check_dimensions(by, DIMENSIONS)
+    account = account_of(source, terms, by)
+    return savings_table(account, by, provenance(source.books, account, prices_sha256(source.config)), unix_ms(now))
+
+
+def chargeback_report(source: ReportSource, terms: ReportTerms, by: tuple[str, ...], now: datetime) -> ReportTable:
+    """As `savings_report`."""
+    check_dimensions(by, CHARGEABLE)
+    account = account_of(source, terms, by, spread=True)
+    return chargeback_table(account, by, provenance(source.books, account, prices_sha256(source.config)), unix_ms(now))
+
+
+def account_of(source: ReportSource, terms: ReportTerms, by: tuple[str, ...], *, spread: bool = False) -> Account:
+    question = Question(
+        period=terms.period,
+        by=by,
+        where=terms.where,
+        currency=_currency(source.config, terms),
+        baseline_deployments=source.baseline_deployments,
+        machines=machines_of(source.config),
+        spread=spread,
+    )
+    return take_account(source.books, question)
+
+
+def machines_of(config: Config) -> tuple[str, ...]:
+    """Whose hours are to be closed."""
+    own = [deployment.name for deployment in config.deployments if deployment.hardware is not None]
+    return (*own, *([ROUTER] if config.router_hardware is not None else []))
+
+
+def prices_sha256(config: Config) -> str:
+    return hashlib.sha256(Path(config.prices).read_bytes()).hexdigest()
+
+
+def _currency(config: Config, terms: ReportTerms) -> Currency:
+    return USD if terms.currency == "USD" else currency_of(load_prices(config.prices), terms.currency, terms.period)

@@ -23,7 +23,9 @@ COMMANDS = {
     "alerts": "router.cli.alerts:app",
     "audit": "router.cli.audit:audit",
     "report": "router.cli.report:app",
+    "ledger": "router.cli.ledger:app",
     "replay": "router.cli.replay:replay",
+    "baseline": "router.cli.baseline:app",
     "classifier": "router.cli.classifier:app",
     "config": "router.cli.inspect:config_app",
 }

@@ -21,7 +21,7 @@ ParsimonyError
 │   ├── UpstreamUnavailable     502 upstream_unavailable
 │   ├── UpstreamRateLimited     503 upstream_rate_limited
 │   └── UpstreamTimeout         504 upstream_timeout
-├── DeliveryFailed              502 delivery_failed
+├── DeliveryFailed              a report could not be put where it belongs
 ├── StoreUnavailable            503 store_unavailable
 └── ShuttingDown                503 shutting_down
 """
@@ -190,9 +190,6 @@ class UpstreamTimeout(UpstreamError):
 
 class DeliveryFailed(ParsimonyError):
     """A report could not be put where it belongs. `retryable`: it may be taken there later, as it is."""
-
-    status = 502
-    code = "delivery_failed"
 
     def __init__(self, message: str, *, retryable: bool = True, retry_after_s: float | None = None) -> None:
         super().__init__(message, retry_after_s=retry_after_s)

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+import redis
 
 from policies.periods import Period
+from router.bootstrap import redis_client
 from router.clock import SYSTEM_CLOCK, Clock
+from router.config import Config
 from router.config_reports import ScheduledReport
 from router.delivery.deliver import deliver
 from router.delivery.destinations import destination_of
 from router.delivery.making import check_scheduled, make_files
 from router.delivery.schedule import place
 from router.delivery.scheduler import ReportFile, ReportScheduler
+from router.hardware import uses_in
+from router.lineup import line_up
+from router.reports.periods import unix_ms
 from router.services import AdminServices
+from router.stores import redis_keys
+from router.stores.cells import HOUR_MS, ROUTER, Books
 from router.stores.sql_report_runs import SqlReportRuns
+
+logger = logging.getLogger(__name__)
 
 
 def report_scheduler(
@@ -32,4 +45,39 @@ def report_scheduler(
     def send(destination: str, file: ReportFile) -> str:
         return deliver(destination, file.name, file.content, file.content_type, config=reports, environ=environ)
 
-    return ReportScheduler(reports.scheduled, SqlReportRuns(admin.engine), make, send, clock)
+    whole = BooksAreWhole(admin.books, redis_client(admin.config), running_machines(admin.config))
+    return ReportScheduler(reports.scheduled, SqlReportRuns(admin.engine), make, send, clock, whole)
+
+
+class BooksAreWhole:
+    """Whether all of a period is in the ledger: after a long absence the writer has much to catch up with."""
+
+    def __init__(self, books: Books, client: redis.Redis, machines: Sequence[str]) -> None:
+        self._books = books
+        self._redis = client
+        self._machines = machines
+
+    def __call__(self, period: Period) -> bool:
+        """False, too, where Redis is out of reach: what it holds of the period cannot be known. Raises
+        StoreUnavailable."""
+        return self._spend_is_booked(period) and self._hours_are_closed(period)
+
+    def _spend_is_booked(self, period: Period) -> bool:
+        try:
+            waiting: Any = self._redis.xrange(redis_keys.SPEND_STREAM, count=1)
+        except redis.RedisError as error:
+            logger.warning("scheduled reports must wait for Redis: %s", error)
+            return False
+        # The id of an entry begins with its time; the writer deletes those that it has booked.
+        return not waiting or int(bytes(waiting[0][0]).split(b"-")[0]) >= unix_ms(period.end)
+
+    def _hours_are_closed(self, period: Period) -> bool:
+        whole_hours_ms = unix_ms(period.end) - unix_ms(period.end) % HOUR_MS
+        return all((self._books.closed_until_ms(name) or 0) >= whole_hours_ms for name in self._machines)
+
+
+def running_machines(config: Config) -> tuple[str, ...]:
+    """Those whose hours the writer closes, as `router.cli.closing` chooses them."""
+    active = {deployment.name for deployment in line_up(config).active}
+    own = (ROUTER if name is None else name for _, name, _ in uses_in(config))
+    return tuple(name for name in own if name == ROUTER or name in active)

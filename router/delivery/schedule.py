@@ -17,7 +17,8 @@ MAX_CATCH_UP = 31
 """How many periods a report that was missed is caught up by."""
 MAX_ATTEMPTS = 14
 _FIRST_WAIT_S = 60
-_LONGEST_WAIT_S = 6 * 3_600
+LONGEST_WAIT_S = 6 * 3_600
+"""Also after a refusal, which will be the same in a minute: somebody has to mend something."""
 
 
 def schedule_id(report: ScheduledReport) -> str:
@@ -50,7 +51,7 @@ def end_ms(period: Period) -> int:
 
 def wait_s(attempt: int) -> int:
     """Doubles from a minute to six hours: all attempts take over a day, and somebody comes to work meanwhile."""
-    return min(_FIRST_WAIT_S * 2 ** (attempt - 1), _LONGEST_WAIT_S)
+    return min(_FIRST_WAIT_S * 2 ** (attempt - 1), LONGEST_WAIT_S)
 
 
 def file_name(report: ScheduledReport, label: str, suffix: str) -> str:

@@ -12,8 +12,8 @@ from typing import Protocol
 from policies.periods import Period
 from router.clock import SYSTEM_CLOCK, Clock
 from router.config_reports import ScheduledReport
-from router.delivery.schedule import MAX_ATTEMPTS, due_periods, end_ms, place, schedule_id, wait_s
-from router.errors import ParsimonyError
+from router.delivery.schedule import LONGEST_WAIT_S, MAX_ATTEMPTS, due_periods, end_ms, place, schedule_id, wait_s
+from router.errors import DeliveryFailed, ParsimonyError
 
 logger = logging.getLogger(__name__)
 
@@ -41,12 +41,17 @@ class ReportRuns(Protocol):
 
 
 Make = Callable[[ScheduledReport, Period], Sequence[ReportFile]]
+Ready = Callable[[Period], bool]
+"""Whether all that happened in the period is in the ledger."""
 Deliver = Callable[[str, ReportFile], str]
 """Takes a destination, and returns in words where the file is now. Raises ParsimonyError."""
 
 
 class ReportScheduler:
-    """`make` and `deliver` may take their time and may fail: what they raise is logged, and they are asked again."""
+    """`make` and `deliver` may take their time and may fail: what they raise is logged, and they are asked again.
+
+    What is not `ready` is looked at again at the next poll.
+    """
 
     def __init__(
         self,
@@ -55,12 +60,14 @@ class ReportScheduler:
         make: Make,
         deliver: Deliver,
         clock: Clock = SYSTEM_CLOCK,
+        ready: Ready = lambda period: True,
     ) -> None:
         self._scheduled = [(schedule_id(report), report) for report in scheduled]
         self._runs = runs
         self._make = make
         self._deliver = deliver
         self._clock = clock
+        self._ready = ready
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -82,7 +89,8 @@ class ReportScheduler:
             for period in due_periods(report, self._runs.known(id), self._clock.now()):
                 if self._stop.is_set():
                     return
-                self._try(id, report, period)
+                if self._ready(period):
+                    self._try(id, report, period)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -103,7 +111,9 @@ class ReportScheduler:
             files = self._make(report, period)
             where = [self._deliver(place(report), file) for file in files]
         except ParsimonyError as error:
-            self._failed(id, report, period, attempt, str(error), error.retry_after_s or 0)
+            refused = isinstance(error, DeliveryFailed) and not error.retryable
+            asked_s = LONGEST_WAIT_S if refused else error.retry_after_s or 0
+            self._failed(id, report, period, attempt, str(error), asked_s)
             return
         except Exception as error:  # a mistake of ours: it must not keep the other reports from being made
             logger.exception("report %s of %s failed", report.report, period.label)

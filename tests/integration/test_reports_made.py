@@ -17,11 +17,13 @@ from pathlib import Path
 
 import duckdb
 import pytest
+import redis
 
 from router.cli.scheduled_reports import report_scheduler
 from router.clock import Clock
 from router.errors import ConfigError
 from router.services import AdminServices
+from router.stores import redis_keys
 from router.stores.cells import HourCost
 from tests.support.admin_api import open_stores
 from tests.support.administration import write_config
@@ -31,13 +33,16 @@ from tests.support.s3_server import BUCKET, s3_server
 from tests.support.spend import spend_record
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
-IN_OCTOBER_MS = int(datetime(2026, 10, 31, 12, tzinfo=UTC).timestamp() * 1000)
+IN_OCTOBER_MS = int(datetime(2026, 10, 31, 23, tzinfo=UTC).timestamp() * 1000)
+IN_NOVEMBER_MS = IN_OCTOBER_MS + 16 * 86_400_000
 COSTS = (1_000_000_001, 2_000_000_000, 4_000_000_000)
+TABLES = ("savings", "chargeback", "utilization", "break-even")
 HARDWARE = Path(__file__).resolve().parents[2] / "configs" / "hardware.yaml"
 ON_A_MACHINE = "tier: simple, hardware: {name: a100-40gb, throughput: {tokens_per_second: '100'}}}"
 
 
 def config_with(folder: Path, redis_url: str, reports: str) -> Path:
+    folder.mkdir(exist_ok=True)
     path = write_config(folder, redis_url)
     text = path.read_text().replace("tier: simple}", ON_A_MACHINE)
     path.write_text(f"{text}hardware: {HARDWARE}\nreports:\n{reports}")
@@ -56,8 +61,7 @@ def ledger_of_october(folder: Path, redis_url: str, reports: str) -> Iterator[Ad
                 for at, cost in enumerate(COSTS)
             ]
         )  # fmt: skip
-        hour_ms = IN_OCTOBER_MS - IN_OCTOBER_MS % 3_600_000
-        services.books.close_hours([HourCost(hour_ms, "small", "a100-40gb", 1, 8_000_000_000)])
+        services.books.close_hours([HourCost(IN_OCTOBER_MS, "small", "a100-40gb", 1, 8_000_000_000)])
         yield services
 
 
@@ -80,9 +84,7 @@ def test_every_report_in_every_format_says_the_same(tmp_path: Path, redis_url: s
         made(services)
     names = sorted(path.name for path in out.iterdir())
     assert len(names) == 4 * 4 + 2
-    assert {name.split(".")[0] for name in names} == {
-        f"{name}-2026-10" for name in ("savings", "chargeback", "utilization", "break-even", "focus")
-    }
+    assert {name.split(".")[0] for name in names} == {f"{name}-2026-10" for name in (*TABLES, "focus")}
     (total,) = (row for row in rows_of(out / "savings-2026-10.csv") if row["line"] == "total")
     assert total["effective_cost_nusd"] == "8000000000", "the machine's hour: all was booked on it, and more was paid"
     assert total["counterfactual_usd"] == "70.00000001"
@@ -111,6 +113,7 @@ def test_reports_reach_a_store_and_a_webhook(tmp_path: Path, redis_url: str) -> 
             "  webhook: {url_env: URL}\n"
         )
         with ledger_of_october(tmp_path, redis_url, reports) as services:
+            services.books.close_hours([HourCost(IN_NOVEMBER_MS, "small", "a100-40gb", 1, 1)])
             made(services, ID=store.access_key, SECRET=store.secret_key, URL=receiver.url("/reports"))
         assert b"team 2" in store.objects()["finance/savings-by-team-2026-10.csv"][0]
         (post,) = receiver.posted("/reports")
@@ -133,6 +136,27 @@ def test_what_could_never_be_made_or_delivered_ends_the_start(
 ) -> None:
     with open_stores(config_with(tmp_path, redis_url, reports)) as services, pytest.raises(ConfigError, match=part):
         report_scheduler(services, environ={})
+
+
+def test_a_report_waits_for_what_is_not_booked_and_for_hours_that_are_not_closed(
+    tmp_path: Path, redis_url: str
+) -> None:
+    out = tmp_path / "out"
+    until_october = int(datetime(2026, 11, 1, tzinfo=UTC).timestamp() * 1000)
+    reports = f"  scheduled: [{{report: savings, to: {out}}}]\n"
+    with ledger_of_october(tmp_path, redis_url, reports) as services, redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+        client.xadd(redis_keys.SPEND_STREAM, {"r": "1"}, id=f"{until_october - 1}-0")
+        made(services)
+        assert not out.exists()
+        client.delete(redis_keys.SPEND_STREAM)
+        client.xadd(redis_keys.SPEND_STREAM, {"r": "1"}, id=f"{until_october}-0")
+        made(services)
+        assert [path.name for path in out.iterdir()] == ["savings-2026-10.csv"]
+        client.flushall()
+    with open_stores(config_with(tmp_path / "new", redis_url, reports.replace("out", "other"))) as services:
+        made(services)
+        assert not (tmp_path / "other").exists(), "no hour of its machine was ever closed"
 
 
 def test_the_writer_makes_them_by_itself_and_ends_when_it_is_told(tmp_path: Path, redis_url: str) -> None:

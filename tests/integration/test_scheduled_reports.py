@@ -139,13 +139,37 @@ def test_what_the_receiver_asks_for_is_waited(runs: SqlReportRuns, watch: Watch,
     assert len(post.names) == 1
 
 
+def test_what_is_refused_is_not_asked_again_in_a_minute(runs: SqlReportRuns, watch: Watch, post: Post) -> None:
+    post.failing = DeliveryFailed("403", retryable=False)
+    scheduler(runs, watch, post, make, MONTHLY).poll()
+    post.failing = None
+    watch.now += timedelta(hours=6) - timedelta(seconds=1)
+    scheduler(runs, watch, post, make, MONTHLY).poll()
+    assert post.names == []
+    watch.now += timedelta(seconds=1)
+    scheduler(runs, watch, post, make, MONTHLY).poll()
+    assert len(post.names) == 1
+
+
+def test_a_period_that_is_not_whole_waits_and_keeps_no_other_waiting(
+    runs: SqlReportRuns, watch: Watch, post: Post
+) -> None:
+    whole: set[str] = {"2026-11-21"}
+    ours = ReportScheduler((MONTHLY, DAILY), runs, make, post, watch.clock, lambda period: period.label in whole)
+    ours.poll()
+    assert post.names == ["reports/chargeback-2026-11-21.csv"]
+    whole.add("2026-10")
+    ours.poll()
+    assert post.names[1:] == ["reports/savings-2026-10.csv"]
+
+
 def test_what_never_arrives_is_given_up_in_the_end_and_said(
     runs: SqlReportRuns, watch: Watch, post: Post, caplog: pytest.LogCaptureFixture
 ) -> None:
     post.failing = DeliveryFailed("s3://bucket/x: 403 AccessDenied", retryable=False)
-    for attempt in range(1, MAX_ATTEMPTS + 2):
+    for _ in range(MAX_ATTEMPTS + 1):
         scheduler(runs, watch, post, make, MONTHLY).poll()
-        watch.now += timedelta(seconds=wait_s(attempt))
+        watch.now += timedelta(seconds=wait_s(MAX_ATTEMPTS))
     attempts = [record for record in caplog.records if "403 AccessDenied" in record.getMessage()]
     assert [record.levelno for record in attempts] == [logging.WARNING] * (MAX_ATTEMPTS - 1) + [logging.ERROR]
     assert "makes it by hand" in attempts[-1].getMessage()

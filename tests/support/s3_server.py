@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import boto3
+import httpx
 import pytest
 from botocore.config import Config
 from moto import settings
@@ -56,6 +57,7 @@ def s3_server() -> Iterator[S3Server]:
         try:
             host, port = server.get_host_and_port()
             url = f"http://{host}:{port}"
+            httpx.post(f"{url}/moto-api/reset").raise_for_status()  # the last server's state is this one's, too
             access_key, secret_key = _writer_of_reports(url)
             found = S3Server(url, access_key, secret_key)
             found.make_bucket()

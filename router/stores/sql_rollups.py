@@ -1,0 +1,65 @@
+"""Building the hourly sums anew from the records: for whoever doubts them, or mended rows by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import Connection, Engine, delete, func, insert, select
+
+from router.stores.cells import HOUR_MS
+from router.stores.sql_engine import reading, writing
+from router.stores.sql_partitions import rows_from_ms
+from router.stores.sql_rows import SUMS
+from router.stores.sql_schema import HOURLY_SUMS, LEDGER
+from router.stores.sql_turns import take_turn
+
+_PART_MS = 24 * HOUR_MS
+"""So much is built at a time: writers wait no longer than for that."""
+
+
+def rebuild_rollups(engine: Engine, advance: Callable[[int, int], None] = lambda done, total: None) -> int:
+    """Sums up every hour anew whose records are there, and returns how many days that took.
+
+    `advance` is told how many days are done, and of how many. What is booked meanwhile is in the sums like the rest;
+    broken off, it leaves sums that are right, and is begun anew. Raises StoreUnavailable.
+    """
+    with reading(engine) as connection:
+        span = _span(connection)
+    if span is None:
+        return 0
+    starts = range(*span, _PART_MS)
+    for done, start_ms in enumerate(starts, start=1):
+        with writing(engine) as connection:
+            take_turn(connection)
+            _rebuild(connection, start_ms, start_ms + _PART_MS)
+        advance(done, len(starts))
+    return len(starts)
+
+
+def _span(connection: Connection) -> tuple[int, int] | None:
+    """Days from the first hour to the last that there are records or sums of."""
+    edges = connection.execute(
+        select(
+            select(func.min(LEDGER.c.started_at_ms)).scalar_subquery(),
+            select(func.min(HOURLY_SUMS.c.hour_ms)).scalar_subquery(),
+            select(func.max(LEDGER.c.started_at_ms)).scalar_subquery(),
+            select(func.max(HOURLY_SUMS.c.hour_ms)).scalar_subquery(),
+        )
+    ).one()
+    known = [edge for edge in edges if edge is not None]
+    if not known:
+        return None
+    first_ms = max(min(known), rows_from_ms(connection))
+    return first_ms - first_ms % _PART_MS, max(known) + 1
+
+
+def _rebuild(connection: Connection, from_ms: int, to_ms: int) -> None:
+    hour = (LEDGER.c.started_at_ms // HOUR_MS * HOUR_MS).label("hour_ms")
+    names: Sequence[str] = ("dimension_id", "hour_ms", "request_count", *SUMS)
+    summed = (
+        select(LEDGER.c.dimension_id, hour, func.count(), *(func.sum(LEDGER.c[name]) for name in SUMS))
+        .where(LEDGER.c.started_at_ms >= from_ms, LEDGER.c.started_at_ms < to_ms)
+        .group_by(LEDGER.c.dimension_id, hour)
+    )
+    connection.execute(delete(HOURLY_SUMS).where(HOURLY_SUMS.c.hour_ms >= from_ms, HOURLY_SUMS.c.hour_ms < to_ms))
+    connection.execute(insert(HOURLY_SUMS).from_select(names, summed))

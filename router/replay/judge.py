@@ -21,7 +21,7 @@ from policies.routing import NoRoute, RoutingFacts, decide
 from policies.usage import TokenUsage
 from router.errors import InvalidRequest
 from router.lineup import choose_classifier
-from router.openai.requests import ChatRequest, canonical_digest, parse_chat_request
+from router.openai.requests import MAX_CHOICES, ChatRequest, canonical_digest, parse_chat_request
 from router.prices import ModelInfo, UnknownModel, load_prices
 from router.replay.answers import answer_tokens_of
 from router.replay.formats import read_record
@@ -50,12 +50,13 @@ class Priced(NamedTuple):
 
 
 class Call(NamedTuple):
-    """The call that the log tells of: which model answered, in how many tokens, when, and whether in a batch."""
+    """The call that the log tells of: which model answered, in how many tokens and choices, when; in a batch?."""
 
     model: ModelInfo
     usage: TokenUsage
     day: date
     batch: bool
+    choices: int
 
 
 class Judged(NamedTuple):
@@ -128,7 +129,9 @@ class Judge:
         if isinstance(found, str):
             raise BadRow("unknown model", found)
         day = _day((self._plan.now_ms if at_ms is None else at_ms) // _DAY_MS)
-        return Call(found, logged.usage or self._counted(logged, found), day, logged.batch)
+        choices = 1 if logged.body is None else logged.body.get("n")
+        known = choices if isinstance(choices, int) and 0 < choices <= MAX_CHOICES else 1
+        return Call(found, logged.usage or self._counted(logged, found), day, logged.batch, known)
 
     def _judged(self, logged: LoggedRequest, call: Call) -> Judged | Unjudged:
         if logged.body is None:
@@ -182,9 +185,14 @@ class Judge:
         price, usage = prices.at(call.day), call.usage
         if undated(prices.model) == undated(call.model.prices.model):
             return Priced(cost_nusd(usage, price, call.batch), 0)
-        output_tokens = answer_tokens_of(prices.model, call.model.prices.model, usage.output_tokens)
-        if most is not None and output_tokens > most:
-            output_tokens = most
+        output_tokens = answer_tokens_of(
+            self._plan.lengths,
+            prices.model,
+            undated(call.model.prices.model),
+            usage.output_tokens,
+            call.choices,
+            most,
+        )
         cost = cost_nusd(TokenUsage(usage.input_tokens, output_tokens), price, call.batch)
         return Priced(cost, cost - cost_nusd(TokenUsage(usage.input_tokens, 0), price, call.batch))
 

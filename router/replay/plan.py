@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 
 import orjson
 
 from classifiers.adapted import name_of
 from classifiers.base import Classifier
 from classifiers.quality import QualityTargets
+from policies.answer_lengths import VERSION, AnswerLengths
 from policies.baseline import Baseline
 from policies.catalog import Deployment
+from router.answer_lengths import FILE_NAME, answer_lengths_beside
 from router.config import AliasConfig, CacheConfig, Config, DeploymentConfig
 from router.errors import ConfigError
 from router.lineup import choose_classifier, quality_table, thresholds
@@ -49,6 +52,7 @@ class Plan:
     format: str | None
     columns: Mapping[str, str]
     models: Mapping[str, str]
+    lengths: AnswerLengths
     batches: BatchInputs
 
     @property
@@ -68,7 +72,8 @@ class Plan:
             "format": self.format,
             "columns": dict(self.columns),
             "models": dict(self.models),
-            "prices": sha256(self.config.prices.read_bytes()).hexdigest(),
+            "prices": _sha256(self.config.prices),
+            "lengths": [VERSION, _sha256(self.config.prices.with_name(FILE_NAME))],
         }
         return sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
@@ -102,7 +107,7 @@ def make_plan(
         alias=name,
         candidates=_candidates(config, settings, prices),
         max_fallbacks=settings.max_fallbacks,
-        baseline=Baseline(config.baseline, info.prices, info.tokenizer),
+        baseline=Baseline(config.baseline, info.prices, info.tokenizer, answer_lengths_beside(config.prices)),
         settings=tuple(compared),
         classifier=name_of(classifier),
         calibrated_on=table.calibrated_on if table is not None else "",
@@ -110,6 +115,7 @@ def make_plan(
         format=log_format,
         columns=columns or {},
         models=_known(models or {}, prices),
+        lengths=answer_lengths_beside(config.prices),
         batches=batches,
     )
 
@@ -157,3 +163,7 @@ def _known(models: Mapping[str, str], prices: PriceBook) -> Mapping[str, str]:
     for name in models.values():
         prices.model(name)
     return models
+
+
+def _sha256(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest() if path.exists() else ""

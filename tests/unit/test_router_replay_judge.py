@@ -49,9 +49,21 @@ def test_each_tier_is_priced_by_the_deployment_that_would_answer(plan: Plan) -> 
     usage = TokenUsage(10 + len(HARD) // 4, 200)
     names = [plan.candidates[choice].name for choice in found.choices[0].tolist()]
     assert (names[0], names[2]) == ("local/mistral-7b", "openai/gpt-4")
-    expected = [cost_nusd(usage, by_name[name].prices.at(DAY)) for name in names]
-    assert found.cost[0].tolist() == expected
-    assert found.paid.tolist() == found.baseline.tolist() == [expected[2]]
+    small, large = (by_name[names[tier]].prices for tier in (0, 2))
+    written = plan.lengths.expected_tokens("gpt-4", small.model, usage.output_tokens)
+    expected = [cost_nusd(TokenUsage(usage.input_tokens, written), small.at(DAY)), cost_nusd(usage, large.at(DAY))]
+    assert found.cost[0, [0, 2]].tolist() == expected
+    assert found.paid.tolist() == found.baseline.tolist() == [expected[1]]
+
+
+def test_another_models_answer_is_as_long_as_is_estimated(plan: Plan) -> None:
+    found = judged(plan, pair(EASY, output_tokens=400), pair(EASY, output_tokens=0))
+    small = plan.candidates[0]
+    expected = plan.lengths.expected_tokens("gpt-4", small.prices.model, 400)
+    assert expected != 400
+    amount = expected * small.prices.at(DAY).output_nusd_per_mtok / 1_000_000
+    assert found.open_cost[0, 0] == pytest.approx(amount, abs=1)
+    assert found.open_cost[1, 0] == 0
 
 
 def test_the_score_is_the_classifiers_and_the_loss_is_the_small_models(plan: Plan) -> None:
@@ -67,8 +79,7 @@ def test_only_what_another_model_would_write_is_open(plan: Plan) -> None:
     """The log knows how long the answer of its own model is, of whichever version."""
     found = judged(plan, pair(EASY, model="gpt-4-0613", output_tokens=100))
     small, large = found.open_cost[0, 0], found.open_cost[0, 2]
-    price = plan.candidates[0].prices.at(DAY)
-    assert small == 100 * price.output_nusd_per_mtok // 1_000_000
+    assert 0 < small < found.cost[0, 0]
     assert large == found.open_baseline[0] == 0
 
 

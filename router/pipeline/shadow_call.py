@@ -161,6 +161,8 @@ class ShadowCall:
         chain, body = accepted.decision.chain, accepted.request.body
         try:
             call = await self._dispatcher.call(chain, body, stream=False, attempts=attempts, caps=accepted.caps)
+            answer = completion_facts(call.completion or {})
+            charge = await self._responder.charge(accepted, call.choice, answer, attempts)
         except DispatchFailed as failure:
             return await self._responder.unanswered("error", accepted, attempts, failure.error.code), None
         except asyncio.CancelledError as cancelled:
@@ -168,8 +170,6 @@ class ShadowCall:
         except Exception:  # a fault of ours must not keep the reservation for ever
             logger.exception("the shadow %s failed", accepted.request_id)
             return await self._responder.unanswered("error", accepted, attempts, "internal_error"), None
-        answer = completion_facts(call.completion or {})
-        charge = await self._responder.charge(accepted, call.choice, answer, attempts)
         return Outcome("ok", "shadow", False, call.choice, charge, answer, tuple(attempts)), None
 
     def _settle(self, accepted: Accepted, outcome: Outcome, applied: Applied, admitted: Admitted | None = None) -> None:

@@ -177,3 +177,14 @@ def test_its_own_limit_ends_measuring_and_nothing_else(large: Upstream, tmp_path
         assert sum(row["cost_nusd"] for row in rows) <= limit_nusd
         assert f'parsimony_shadows_lost_total{{why="budget"}} {20 - len(rows)}.0' in metrics
         assert_books_agree(server)
+
+
+def test_the_end_of_the_server_waits_for_no_shadow_and_loses_none(large: Upstream, tmp_path: Path) -> None:
+    large.on("large", hang())
+    with serving(tmp_path, configuration(large.base_url)) as server, client_of(server, "ending") as client:
+        asked = ask(client, model="auto", max_tokens=50)
+        wait_until("the shadow is under way", lambda: large.calls("large"))
+        assert server.terminate(30) == 0
+        (row,) = rows_of(server, "ending", "shadow")
+        assert (row["status"], row["parent_id"]) == ("cancelled", request_id(asked))
+        assert 0 < row["cost_nusd"] == row["retries_nusd"] < row["reserved_nusd"]

@@ -118,6 +118,21 @@ async def test_a_shadow_that_fails_is_no_matter_of_the_clients(new_bench: NewBen
     assert bench.dispatcher.circuit_states()["large"] == "closed"
 
 
+async def test_a_fault_of_ours_gives_back_what_was_held(new_bench: NewBench) -> None:
+    bench = new_bench(providers={"large": [RuntimeError("a bug")]}, limit_nusd=10**9)
+    await bench.ask()
+    (row,) = await measured(bench)
+    assert (row["status"], row["error_code"], row["cost_nusd"]) == ("error", "internal_error", 0)
+
+
+async def test_an_answer_without_usage_is_counted_as_the_baselines(new_bench: NewBench) -> None:
+    bench = new_bench(providers={"large": [completion("Deep thoughts.", usage=None)]})
+    await bench.ask()
+    (row,) = await measured(bench)
+    text_tokens = bench.counter.count_text("Deep thoughts.")
+    assert (row["usage_source"], row["output_tokens"], row["status"]) == ("counted", text_tokens, "ok")
+
+
 # ---- what is not measured ------------------------------------------------------------------------
 
 

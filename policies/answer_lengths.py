@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log1p
+from zlib import crc32
 
 VERSION = "log-1"
 
@@ -44,9 +45,12 @@ class AnswerLengths:
         self._models = dict(models)
         self._usual = usual
         self._scales: dict[tuple[str, str], float] = {}
+        known = sorted((name, length.mean_tokens) for name, length in self._models.items())
+        self.version = f"{VERSION}.{crc32(repr((known, usual.mean_tokens)).encode()):08x}"
+        """Of the formula and of the lengths: what was estimated by the same version can be reckoned anew."""
 
-    def knows(self, model: str) -> bool:
-        return model in self._models
+    def __repr__(self) -> str:
+        return f"AnswerLengths({self.version})"
 
     def of(self, model: str) -> AnswerLength:
         return self._models.get(model, self._usual)
@@ -54,13 +58,17 @@ class AnswerLengths:
     def expected_tokens(
         self, small: str, baseline: str, written_tokens: int, *, limit: int | None = None, choices: int = 1
     ) -> int:
-        """What `baseline` would have written where `small` wrote `written_tokens` in so many choices, each of at most
-        `limit` tokens."""
+        """What `baseline` would have written where `small` wrote `written_tokens` in so many choices, all of them
+        together having at most `limit`."""
         scale = self._scales.get((small, baseline)) or self._scale(small, baseline)
-        each = scale * log1p(written_tokens / (KNEE_TOKENS * choices))
-        return round(choices * (each if limit is None else min(each, limit)))
+        expected = round(choices * scale * log1p(written_tokens / (KNEE_TOKENS * choices)))
+        return expected if limit is None else min(expected, limit)
 
     def _scale(self, small: str, baseline: str) -> float:
         a, b = self.of(small).mean_tokens, self.of(baseline).mean_tokens
         scale = self._scales[small, baseline] = b / (_TYPICAL * log1p(a / KNEE_TOKENS))
         return scale
+
+
+ALL_ALIKE = AnswerLengths({}, AnswerLength("", mean_tokens=320.0, rambles=True))
+"""Where nothing is known of any model."""

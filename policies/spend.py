@@ -96,7 +96,7 @@ class SpendRecord:
     baseline_model: str
     baseline_price_effective_from: str | None = None
     estimator: str | None = None
-    """The version of `policies.baseline` that estimated the baseline's tokens; None where they are known."""
+    """The version of `policies.answer_lengths` that estimated the baseline's answer; None where it is known."""
     recounted_output_tokens: int = 0
     """The answer that was given, counted with the baseline's tokenizer."""
     baseline_input_tokens: int = 0

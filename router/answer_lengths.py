@@ -8,15 +8,13 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from policies.answer_lengths import AnswerLength, AnswerLengths
+from policies.answer_lengths import ALL_ALIKE, AnswerLength, AnswerLengths
 from router.errors import ConfigError
 from router.yaml_file import UnreadableFile, problems, read_yaml
 
 FILE_NAME = "answer_lengths.yaml"
 CHARACTERS_PER_TOKEN = 4.7
 """Of English prose in cl100k_base."""
-UNKNOWN = AnswerLengths({}, AnswerLength("", mean_tokens=1500 / CHARACTERS_PER_TOKEN, rambles=True))
-"""Where nothing is known of any model: all answer alike."""
 
 
 class AnswerLengthsError(ConfigError, ValueError):
@@ -45,7 +43,7 @@ class _File(_Part):
 def answer_lengths_beside(prices: Path) -> AnswerLengths:
     """Those of the file in the folder of the price file; without one, nothing is known. Raises AnswerLengthsError."""
     path = prices.with_name(FILE_NAME)
-    return load_answer_lengths(path) if path.exists() else UNKNOWN
+    return load_answer_lengths(path) if path.exists() else ALL_ALIKE
 
 
 def load_answer_lengths(path: Path) -> AnswerLengths:

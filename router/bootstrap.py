@@ -17,6 +17,7 @@ from classifiers.base import Classifier
 from classifiers.quality import QualityTargets
 from policies.baseline import Baseline
 from policies.catalog import Deployment
+from router.answer_lengths import answer_lengths_beside
 from router.clock import SYSTEM_CLOCK, Clock
 from router.config import Config, DeploymentConfig, load_config
 from router.errors import ConfigError
@@ -252,7 +253,8 @@ def _accountant(config: Config, prices: PriceBook, deployments: Mapping[str, Dep
     info = prices.model(config.baseline)
     names = {info.tokenizer, *(deployment.tokenizer for deployment in deployments.values())}
     counters = {name: TokenCounter(name) for name in names}
-    return Accountant(Baseline(config.baseline, info.prices, info.tokenizer), counters)
+    lengths = answer_lengths_beside(config.prices)
+    return Accountant(Baseline(config.baseline, info.prices, info.tokenizer, lengths), counters)
 
 
 def _aliases(

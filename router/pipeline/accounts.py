@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from policies.baseline import Baseline, counterfactual
+from policies.baseline import Baseline
 from policies.catalog import Deployment, Price
 from policies.pricing import cost_nusd, cost_of_tokens_nusd, prompt_cache_discount_nusd
 from policies.routing import Choice
@@ -46,7 +46,7 @@ class Accountant:
             usage=usage,
             usage_source=usage_source,
             cost_nusd=cost_nusd(usage, choice.price) + sum([attempt.cost_nusd for attempt in billed]),
-            baseline=self._counterfactual(accepted, choice, answer.output_text, usage),
+            baseline=self._counterfactual(accepted, choice, answer, usage),
             billed=billed,
             counted=self._counting.disagreeing(request, choice, answer),
             prompt_cache_nusd=prompt_cache_discount_nusd(usage, choice.price),
@@ -72,19 +72,28 @@ class Accountant:
                 billed.append(BilledAttempt(attempt.deployment, input_tokens, cost))
         return tuple(billed)
 
-    def _counterfactual(self, accepted: Accepted, choice: Choice, output_text: str, usage: TokenUsage) -> Forgone:
-        """Known where the baseline's own model answered; nothing where that is to be measured."""
+    def _counterfactual(self, accepted: Accepted, choice: Choice, answer: AnswerFacts, usage: TokenUsage) -> Forgone:
+        """Known where the baseline's own model answered; nothing where that is to be measured.
+
+        An answer that broke off, or was left, would have been as short on the baseline.
+        """
         if accepted.measures is not None:
             return NOTHING_FORGONE
         price = self._baseline.prices.at(accepted.day)
         if choice.deployment.prices.model == self._baseline.model:
             return _forgone(usage, price, usage.output_tokens)
-        input_tokens, written_tokens = self._counting.of_baseline(accepted.request, output_text)
-        estimate = counterfactual(self._baseline, input_tokens, written_tokens, accepted.day)
+        request, lengths = accepted.request, self._baseline.lengths
+        input_tokens, written_tokens = self._counting.of_baseline(request, answer.output_text)
+        output_tokens, limit, estimator = written_tokens, None, None
+        if answer.finish_reasons:
+            small, choices = choice.deployment.prices.model, request.choices
+            output_tokens = lengths.expected_tokens(small, self._baseline.model, written_tokens, choices=choices)
+            estimator = lengths.version
+            if request.max_output_tokens is not None and request.max_output_tokens * choices < output_tokens:
+                output_tokens = limit = request.max_output_tokens * choices
         # What the small model's provider had seen before, the baseline's would have, too.
         cached_tokens = usage.cached_input_tokens * input_tokens // max(usage.input_tokens, 1)
-        would_be = TokenUsage(estimate.input_tokens, estimate.output_tokens, cached_tokens)
-        return _forgone(would_be, price, written_tokens)
+        return _forgone(TokenUsage(input_tokens, output_tokens, cached_tokens), price, written_tokens, estimator, limit)
 
     def _observed_nusd(self, accepted: Accepted, output_text: str) -> int:
         if accepted.observed is None:
@@ -237,15 +246,19 @@ def _longest(accepted: Accepted, choice: Choice) -> int:
     return accepted.caps.get(option.deployment, option.longest) * option.tokens_per_token
 
 
-def _forgone(usage: TokenUsage, price: Price, recounted_output_tokens: int) -> Forgone:
+def _forgone(
+    usage: TokenUsage, price: Price, recounted_tokens: int, estimator: str | None = None, limit: int | None = None
+) -> Forgone:
     return Forgone(
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cached_input_tokens=usage.cached_input_tokens,
-        recounted_output_tokens=recounted_output_tokens,
+        recounted_output_tokens=recounted_tokens,
         cost_nusd=cost_nusd(usage, price),
         prompt_cache_nusd=prompt_cache_discount_nusd(usage, price),
         price_effective_from=price.effective_from.isoformat(),
+        estimator=estimator,
+        limit=limit,
     )
 
 
@@ -283,6 +296,8 @@ def _detail(accepted: Accepted, outcome: Outcome) -> dict[str, Any]:
         detail["attempts"] = [attempt.to_json() for attempt in outcome.attempts]
     if accepted.measures is not None:
         detail["booked_nusd"] = accepted.measures.booked_nusd
+    if accepted.request.choices > 1:
+        detail["choices"] = accepted.request.choices
     if outcome.charge is not None:
         detail |= _reckoned(outcome.charge, outcome.answer)
     return detail
@@ -295,6 +310,8 @@ def _reckoned(charge: Charge, answer: AnswerFacts | None) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if charge.usage.cache_write_input_tokens:
         found["cache_write_input_tokens"] = charge.usage.cache_write_input_tokens
+    if charge.baseline.limit is not None:
+        found["baseline_output_limit"] = charge.baseline.limit
     if charge.baseline.cached_input_tokens:
         found["baseline_cached_input_tokens"] = charge.baseline.cached_input_tokens
     if charge.billed:

@@ -86,6 +86,8 @@ class Forgone:
     prompt_cache_nusd: int = 0
     price_effective_from: str | None = None
     estimator: str | None = None
+    limit: int | None = None
+    """What the request lets an answer have, where the baseline's would have been longer."""
 
 
 NOTHING_FORGONE = Forgone()

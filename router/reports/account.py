@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 
+from policies.answer_lengths import ALL_ALIKE, AnswerLengths
 from policies.drivers import DRIVERS, Driver
 from policies.sampling import estimate
 from router.reports import corrections as correcting
@@ -28,7 +29,7 @@ class Question:
 
     `by` are all the dimensions that lines may be asked by. `baseline_deployments` are those of the baseline's model;
     one that bears its name need not be named. `machines` are the sources whose hours are to be closed. With `spread`
-    no cost of a machine is left to nobody, as long as there is anybody.
+    no cost of a machine is left to nobody, as long as there is anybody. `lengths` tell which baselines ramble on.
     """
 
     period: ReportPeriod
@@ -38,6 +39,7 @@ class Question:
     baseline_deployments: Collection[str] = ()
     machines: Collection[str] = ()
     spread: bool = False
+    lengths: AnswerLengths = ALL_ALIKE
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ def take_account(books: Books, question: Question, estimator: Estimator = estima
 
     mine = posted(question.by, question.where)
     whole = posted([name for name in question.by if name == HOUR], {}) if question.where else mine
-    found = correcting.corrections(books, whole, period.from_ms, period.to_ms, estimator)
+    found = correcting.corrections(books, whole, period.from_ms, period.to_ms, question.lengths, estimator)
     hours = books.hour_costs(period.from_ms - period.from_ms % HOUR_MS, period.to_ms)
     costs = machine_costs(hours, over, HOUR in question.by)
     idle, left = machines_shared_out(costs, mine, whole, spread=question.spread)

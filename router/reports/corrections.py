@@ -9,6 +9,7 @@ from fractions import Fraction
 from math import isqrt
 
 from policies.allotment import allot
+from policies.answer_lengths import AnswerLengths
 from policies.sampling import Estimate, Stratum, StratumEstimate
 from router.reports.postings import Posting, stratum_name
 from router.stores.cells import Books, ShadowSample
@@ -61,22 +62,25 @@ class Corrections:
         return isqrt(-(-square.numerator // square.denominator))
 
 
-def corrections(books: Books, whole: Sequence[Posting], from_ms: int, to_ms: int, estimate: Estimator) -> Corrections:
+def corrections(
+    books: Books, whole: Sequence[Posting], from_ms: int, to_ms: int, lengths: AnswerLengths, estimate: Estimator
+) -> Corrections:
     """`whole` is all that was booked in [from_ms, to_ms)."""
     booked: dict[str, int] = defaultdict(int)
     counts: dict[str, int] = defaultdict(int)
+    models: dict[str, tuple[str, bool]] = {}
     for posting in whole:
         if posting.stratum is not None:
             booked[posting.stratum] += posting.cell.baseline_cost_nusd
             counts[posting.stratum] += posting.cell.request_count
-    pairs = {posting.stratum: posting.pair for posting in whole if posting.stratum is not None}
+            models[posting.stratum] = posting.pair, lengths.of(str(posting.cell.key["baseline_model"])).rambles
     samples: dict[str, list[ShadowSample]] = defaultdict(list)
     for sample in books.samples(from_ms, to_ms):
         name = stratum_name(sample.baseline_model, sample.deployment, sample.task)
         if name in booked:
             samples[name].append(sample)
     found = estimate(
-        [_stratum(name, booked[name], counts[name], samples[name], pairs[name]) for name in sorted(booked)]
+        [_stratum(name, booked[name], counts[name], samples[name], *models[name]) for name in sorted(booked)]
     )
     sample_count = sum(map(len, samples.values()))
     return Corrections(booked, counts, found, sample_count, _spread(found, booked, samples))
@@ -101,9 +105,11 @@ def shared_out(found: Corrections, mine: Sequence[Posting]) -> list[int]:
     return parts
 
 
-def _stratum(name: str, booked_nusd: int, count: int, samples: Sequence[ShadowSample], pair: str) -> Stratum:
+def _stratum(
+    name: str, booked_nusd: int, count: int, samples: Sequence[ShadowSample], pair: str, rambles: bool
+) -> Stratum:
     known = [(sample.booked_nusd, sample.actual_nusd, sample.share) for sample in samples]
-    return Stratum(name, booked_nusd, count, known, pair=pair)
+    return Stratum(name, booked_nusd, count, known, pair=pair, rambles=rambles)
 
 
 def _spread(found: Estimate, booked: Mapping[str, int], samples: Mapping[str, Sequence[ShadowSample]]) -> Fraction:

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from router.answer_lengths import answer_lengths_beside
 from router.config import Config
 from router.prices import load_prices
 from router.reports.account import Account, Question, take_account
@@ -65,6 +66,7 @@ def account_of(source: ReportSource, terms: ReportTerms, by: tuple[str, ...], *,
         baseline_deployments=source.baseline_deployments,
         machines=machines_of(source.config),
         spread=spread,
+        lengths=answer_lengths_beside(source.config.prices),
     )
     return take_account(source.books, question)
 

@@ -1,4 +1,4 @@
-"""Counted tokens and a day -> what the baseline would have charged."""
+"""The baseline's prices, at the figures of the field."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from datetime import date
 
 import pytest
 
-from policies.baseline import Baseline, Counterfactual, counterfactual
+from policies.baseline import Baseline
 from policies.catalog import Price, PriceSchedule
 from policies.money import format_usd
+from policies.pricing import cost_of_tokens_nusd
 
 GPT_4 = Baseline(
     model="gpt-4",
@@ -37,27 +38,5 @@ GPT_35 = Baseline(
 )
 def test_what_the_field_run_would_have_cost(baseline: Baseline, day: date, dollars: str) -> None:
     """The run that cost $2.67 on one A100."""
-    found = counterfactual(baseline, 14_253_584, 1_190_095, day, "counted")
-    assert format_usd(found.cost_nusd, decimals=2) == dollars
-
-
-def test_it_keeps_its_tokens_and_its_basis() -> None:
-    assert counterfactual(GPT_4, 1_000, 500, date(2026, 1, 1), "estimated") == Counterfactual(
-        input_tokens=1_000, output_tokens=500, cost_nusd=60_000_000, basis="estimated"
-    )
-
-
-def test_the_baseline_gets_no_discount_on_cached_input() -> None:
-    cached = Price(date(2024, 1, 1), 10_000_000, 10_000_000, cached_input_nusd_per_mtok=0)
-    baseline = Baseline("m", PriceSchedule("m", (cached,)))
-    assert counterfactual(baseline, 1_000_000, 0, date(2024, 1, 1), "reported").cost_nusd == 10_000_000
-
-
-def test_without_a_basis_it_is_as_good_as_the_tokenizer() -> None:
-    assert counterfactual(GPT_4, 1, 1, date(2024, 1, 1)).basis == "counted"
-    assert counterfactual(GPT_35, 1, 1, date(2024, 1, 1)).basis == "estimated"
-
-
-def test_negative_counts_are_refused() -> None:
-    with pytest.raises(ValueError, match="must lie in"):
-        counterfactual(GPT_4, -1, 0, date(2024, 1, 1), "counted")
+    cost = cost_of_tokens_nusd(14_253_584, 1_190_095, baseline.prices.at(day))
+    assert format_usd(cost, decimals=2) == dollars

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from classifiers.base import Classification
+from policies.answer_lengths import ALL_ALIKE
 from policies.baseline import Baseline
 from policies.catalog import Price, PriceSchedule
 from policies.drivers import drivers
@@ -42,6 +43,7 @@ CHAIN = tuple(Choice(made, made.prices.prices[0], 7) for made in (SMALL, LARGE))
 BODY = {"model": "auto", "stream": True, "messages": [{"role": "user", "content": "Hello 世界"}]}
 INPUT_TOKENS = COUNTER.count_messages(BODY["messages"])  # type: ignore[arg-type]
 HI_THERE_TOKENS = COUNTER.count_text("Hi there")
+EXPECTED_TOKENS = ALL_ALIKE.expected_tokens("small", BASELINE, HI_THERE_TOKENS)
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +79,28 @@ def answer(usage: TokenUsage | None, text: str = "Hi there") -> AnswerFacts:
 def test_reported_usage_is_taken_and_priced(accountant: Accountant) -> None:
     charge = accountant.charge(accepted(), CHAIN[0], answer(TokenUsage(10, 5)))
     assert (charge.usage, charge.usage_source, charge.cost_nusd) == (TokenUsage(10, 5), "provider", 20)
-    assert (charge.baseline.input_tokens, charge.baseline.output_tokens) == (
-        INPUT_TOKENS,
-        COUNTER.count_text("Hi there"),
-    )
-    assert charge.baseline.cost_nusd == INPUT_TOKENS * 30 + COUNTER.count_text("Hi there") * 60
+    assert (charge.baseline.input_tokens, charge.baseline.output_tokens) == (INPUT_TOKENS, EXPECTED_TOKENS)
+    assert (charge.baseline.recounted_output_tokens, charge.baseline.estimator) == (HI_THERE_TOKENS, ALL_ALIKE.version)
+    assert charge.baseline.cost_nusd == INPUT_TOKENS * 30 + EXPECTED_TOKENS * 60
+
+
+def test_the_baselines_answer_is_no_longer_than_the_request_lets_it_be(accountant: Accountant) -> None:
+    limit = EXPECTED_TOKENS - 1
+    asked = accepted(request=parse_chat_request(orjson.dumps({**BODY, "max_tokens": limit})))
+    record = booked(accountant, asked, CHAIN[0], answer(TokenUsage(10, 5)))
+    assert (record.baseline_output_tokens, record.detail["baseline_output_limit"]) == (limit, limit)
+
+
+def test_of_several_choices_each_is_as_long_as_one_alone(accountant: Accountant) -> None:
+    asked = accepted(request=parse_chat_request(orjson.dumps({**BODY, "n": 2})))
+    record = booked(accountant, asked, CHAIN[0], answer(TokenUsage(10, 5)))
+    expected = ALL_ALIKE.expected_tokens("small", BASELINE, HI_THERE_TOKENS, choices=2)
+    assert (record.baseline_output_tokens, record.detail["choices"]) == (expected, 2)
+
+
+def test_an_answer_that_broke_off_would_have_been_as_short_on_the_baseline(accountant: Accountant) -> None:
+    charge = accountant.charge(accepted(), CHAIN[0], replace(answer(None), finish_reasons=""))
+    assert (charge.baseline.output_tokens, charge.baseline.estimator) == (HI_THERE_TOKENS, None)
 
 
 def test_usage_that_is_missing_is_counted(accountant: Accountant) -> None:
@@ -472,7 +491,7 @@ def test_the_baselines_provider_would_have_cached_the_same_part_of_the_prompt() 
     cached_tokens = INPUT_TOKENS // 2
     discount = cached_tokens * 30 * 3 // 4
     assert record.detail["baseline_cached_input_tokens"] == cached_tokens
-    assert record.baseline_cost_nusd == -(-(2 * (INPUT_TOKENS * 30 + HI_THERE_TOKENS * 60) - cached_tokens * 45) // 2)
+    assert record.baseline_cost_nusd == -(-(2 * (INPUT_TOKENS * 30 + EXPECTED_TOKENS * 60) - cached_tokens * 45) // 2)
     assert abs(record.prompt_cache_nusd - (50 * 3 // 4 - discount)) <= 2  # each side rounds up once
 
 

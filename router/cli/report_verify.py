@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from router.answer_lengths import answer_lengths_beside
 from router.cli.admin import administration, now, now_ms, print_json, print_table
 from router.cli.options import FAILED, ConfigOption, JsonOption, warn
 from router.cli.report_options import FromOption, PeriodOption, TimezoneOption, ToOption
@@ -66,6 +67,7 @@ def _verified(services: AdminServices, span: ReportPeriod, most: int) -> Finding
         services.books,
         PriceList(settings, load_prices(settings.prices)),
         machines_by_day(settings, ROUTER),
+        answer_lengths_beside(settings.prices),
     )
     console = Console(stderr=True)
     columns = (TextColumn("verifying"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())

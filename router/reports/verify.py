@@ -10,6 +10,7 @@ from operator import add, attrgetter
 from typing import Protocol
 
 from policies.amortization import Load, MachineUse, hour_cost
+from policies.answer_lengths import ALL_ALIKE, AnswerLengths
 from policies.drivers import drivers
 from policies.repricing import answered_usage, reckoned
 from policies.spend import SpendRecord
@@ -29,6 +30,7 @@ _key_of_record = attrgetter(*ROLLED_UP)
 _amounts_of_record = attrgetter(*_SUMS[1:])
 _AMOUNTS = ("cost_nusd", "retries_nusd", "prompt_cache_nusd", "baseline_cost_nusd")
 _BEFORE = "booked before records named the price of their baseline: retries and prompt cache were not told apart"
+_OTHER_ESTIMATOR = "the baseline's answer was estimated with other lengths than those known now"
 _CHANGED = "the price version that it names is no longer in the price file"
 
 Key = tuple[object, ...]
@@ -84,12 +86,15 @@ class Findings:
 class Verifier:
     """Checks records against their tokens and prices, roll-ups against records, closed hours against hardware."""
 
-    def __init__(self, records: Records, books: Books, prices: PriceList, machines: Machines) -> None:
+    def __init__(
+        self, records: Records, books: Books, prices: PriceList, machines: Machines, lengths: AnswerLengths = ALL_ALIKE
+    ) -> None:
         self._records = records
         self._books = books
         self._prices = prices
         self._named = PricesNamed(prices)
         self._machines = machines
+        self._lengths = lengths
 
     def verify(
         self, from_ms: int, to_ms: int, *, most: int = 20, advance: Callable[[int], None] = lambda ms: None
@@ -168,8 +173,8 @@ class Verifier:
         """Without an estimator the baseline is taken to write what was written; its own answers are what they are."""
         if record.kind != "request" or _is_before(record) or not record.baseline_cost_nusd:
             return
-        if record.estimator is None and record.baseline_output_tokens != record.recounted_output_tokens:
-            expected = record.recounted_output_tokens
+        expected = self._baseline_output_tokens(record, findings)
+        if expected is not None and record.baseline_output_tokens != expected:
             findings.differs(record.request_id, "baseline_output_tokens", record.baseline_output_tokens, expected)
         counted = record.usage_source in ("provider", "counted")
         if counted and self._prices.served_model(record) == record.baseline_model:
@@ -178,6 +183,24 @@ class Verifier:
             if found != (usage.input_tokens, usage.output_tokens):
                 expected_tokens = usage.input_tokens, usage.output_tokens
                 findings.differs(record.request_id, "baseline_input_tokens", found, expected_tokens)
+
+    def _baseline_output_tokens(self, record: SpendRecord, findings: Findings) -> int | None:
+        """What the estimator says of them; None where it cannot be asked any more, or was asked for another record."""
+        if record.estimator is None:
+            return record.recounted_output_tokens
+        small = self._prices.served_model(record)
+        if record.cache == "hit":
+            return None
+        if record.estimator != self._lengths.version or small is None:
+            findings.unchecked[_OTHER_ESTIMATOR] += 1
+            return None
+        return self._lengths.expected_tokens(
+            small,
+            record.baseline_model,
+            record.recounted_output_tokens,
+            limit=record.detail.get("baseline_output_limit"),
+            choices=record.detail.get("choices", 1),
+        )
 
     def _verify_measurement(self, record: SpendRecord, present: set[str], findings: Findings) -> None:
         if record.baseline_cost_nusd:

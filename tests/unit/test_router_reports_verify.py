@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from policies.amortization import Hardware, HardwarePrice, MachineUse
+from policies.answer_lengths import ALL_ALIKE
 from policies.spend import SpendRecord
 from router.config import load_config
 from router.prices import load_prices
@@ -149,6 +150,20 @@ def test_a_ledger_that_is_right_passes_and_says_what_it_could_not_check(prices: 
     assert (findings.total, findings.first) == (0, [])
     assert (findings.record_count, findings.hour_count, findings.closed_hour_count) == (7, 3, 3)
     assert findings.unchecked == {"booked at its reservation: nobody counted its tokens": 1}
+
+
+def test_an_estimated_answer_is_estimated_anew(prices: PriceList) -> None:
+    expected = ALL_ALIKE.expected_tokens("mistral-7b", "gpt-4", 1_000)
+    cost = 30_000_000 + expected * 60_000
+    estimated = {"estimator": ALL_ALIKE.version, "baseline_output_tokens": expected, "baseline_cost_nusd": cost}
+    findings = verify(prices, [served("right", **estimated)])
+    assert (findings.first, findings.unchecked) == ([], {})
+    (wrong,) = verify(prices, [served("wrong", **estimated, recounted_output_tokens=900)]).first
+    assert (wrong.where, wrong.column) == ("wrong", "baseline_output_tokens")
+    limited = {**estimated, "baseline_output_tokens": 50, "baseline_cost_nusd": 33_000_000}
+    assert verify(prices, [served("limited", **limited, detail={"baseline_output_limit": 50})]).total == 0
+    other = verify(prices, [served("other", **{**estimated, "estimator": "log-0.0"})])
+    assert (other.total, sum(other.unchecked.values())) == (0, 1)
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,7 @@ def admin_router(services: AdminSource, authenticate: Authenticate) -> APIRouter
     _add_managing(managing, services)
     admin_budgets.add_managing(managing, services)
     _add_administering(administering, services)
+    admin_reports.add_administering(administering, services)
     router = APIRouter(prefix="/admin/v1")
     for part in (reading, managing, administering):
         router.include_router(part)

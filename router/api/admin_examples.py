@@ -164,4 +164,12 @@ CHARGEBACK = {
     "total": {"team": "total", "request_count": 4, "charged_usd": "2.50", "charged_nusd": 2_500_000_000},
     "basis": ["Hours of machines are closed for mistral-7b until 2026-12-01T00:00+00:00."],
 }
+UTILIZATION = {
+    "report": "utilization",
+    "rows": [{"machine": "mistral-7b", "hours": 720, "cost_usd": "2880.00", "list_cost_usd": "1200.00"}],
+}
+BREAK_EVEN = {
+    "report": "break-even",
+    "rows": [{"machine": "mistral-7b", "api": "gpt-4", "cheaper_from": 3024}],
+}
 REQUEST = {"request_id": "chatcmpl-0123456789abcdef01234567", "team_id": "support", "status": "ok"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -17,6 +17,7 @@ from router.reports.exports.focus import focus_csv, focus_rows
 from router.reports.exports.formats import CONTENT_TYPES
 from router.reports.files import FileFormat, table_as_bytes
 from router.reports.library import ReportTerms, chargeback_report, savings_report
+from router.reports.machine_reports import machine_break_even, machine_utilization
 from router.reports.narrowed import NarrowedBooks
 from router.reports.overview import overview, overview_as_csv, overview_as_json
 from router.reports.periods import report_period
@@ -74,6 +75,27 @@ TermsOf = Annotated[ReportTerms, Depends(_asked)]
 def add_reading(router: APIRouter, source: AdminSource) -> None:
     _add_savings(router, source)
     _add_chargeback(router, source)
+
+
+def add_administering(router: APIRouter, source: AdminSource) -> None:
+    """What machines cost is nobody's in particular, so only those who see all may see it."""
+
+    @router.get(
+        "/reports/utilization",
+        response_model=None,
+        **documented("Say how busy machines are, and what they really cost", examples.UTILIZATION),
+    )
+    def utilization(asked: TermsOf, output: OutputFormat = "json") -> Answer:
+        return _answer(_checked(lambda: machine_utilization(source, asked.period, SYSTEM_CLOCK.now())), output)
+
+    @router.get(
+        "/reports/break-even",
+        response_model=None,
+        **documented("Say from how many requests a day on machines are cheaper than APIs", examples.BREAK_EVEN),
+    )
+    def break_even(asked: TermsOf, output: OutputFormat = "json") -> Answer:
+        table, curves = _checked(lambda: machine_break_even(source, asked.period, SYSTEM_CLOCK.now()))
+        return _answer(table, output, curves)
 
 
 def _add_savings(router: APIRouter, source: AdminSource) -> None:
@@ -135,10 +157,10 @@ def _focus(source: AdminSource, terms: ReportTerms) -> Response:
     return Response(focus_csv(focus_rows(books, period.from_ms, period.to_ms)), media_type=CONTENT_TYPES["csv"])
 
 
-def _answer(table: ReportTable, output: FileFormat) -> Answer:
+def _answer(table: ReportTable, output: FileFormat, curves: Sequence[str] = ()) -> Answer:
     if output == "json":
         return table_as_json(table)
-    return Response(table_as_bytes(table, output), media_type=CONTENT_TYPES[output])
+    return Response(table_as_bytes(table, output, curves), media_type=CONTENT_TYPES[output])
 
 
 def _checked(make: Callable[[], T]) -> T:

@@ -1,4 +1,4 @@
-"""`parsimony report`: what was saved, and who is charged what."""
+"""`parsimony report`: what was saved, who is charged what, and what machines are worth."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from router.cli.report_options import (
     ProviderFilter,
     ReasonFilter,
     StatusFilter,
+    TableFormatOption,
     TagFilter,
     TaskFilter,
     TeamFilter,
@@ -35,8 +36,10 @@ from router.cli.report_options import (
 from router.cli.report_output import write_focus, write_table
 from router.cli.report_verify import verify
 from router.reports.library import ReportTerms, chargeback_report, savings_report
+from router.reports.machine_reports import machine_break_even, machine_utilization
 from router.reports.overview import overview, overview_as_csv, overview_as_json
 from router.reports.overview_page import print_overview
+from router.reports.periods import report_period
 from router.services import AdminServices
 
 app = typer.Typer(help="Reports from the ledger.", no_args_is_help=True)
@@ -120,6 +123,41 @@ def chargeback(
         else:
             table = chargeback_report(services, asked, tuple(by or ("team",)), now())
             write_table(services, table, output, place, details=details)
+
+
+@app.command("utilization")
+def utilization(
+    from_text: FromOption = None,
+    to_text: ToOption = None,
+    period: PeriodOption = None,
+    timezone: TimezoneOption = "UTC",
+    output: TableFormatOption = "table",
+    place: OutputOption = None,
+    details: DetailsOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Say how busy machines are, what they really cost, and what a token costs on them."""
+    with administration(config) as services:
+        span = report_period(now(), from_text=from_text, to_text=to_text, name=period, timezone=timezone)
+        write_table(services, machine_utilization(services, span, now()), output, place, details=details)
+
+
+@app.command("break-even")
+def break_even(
+    from_text: FromOption = None,
+    to_text: ToOption = None,
+    period: PeriodOption = None,
+    timezone: TimezoneOption = "UTC",
+    output: TableFormatOption = "table",
+    place: OutputOption = None,
+    details: DetailsOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Say from how many requests a day on a machine of one's own is cheaper than each API, at the period's mix."""
+    with administration(config) as services:
+        span = report_period(now(), from_text=from_text, to_text=to_text, name=period, timezone=timezone)
+        table, curves = machine_break_even(services, span, now())
+        write_table(services, table, output, place, details=details, curves=curves)
 
 
 def _show_overview(services: AdminServices, asked: ReportTerms, output: str) -> None:

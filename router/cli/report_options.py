@@ -14,6 +14,7 @@ from router.services import AdminServices
 from router.stores.administration import team_of
 
 Format = Literal["table", "json", "csv", "html", "parquet", "focus"]
+TableFormat = Literal["table", "json", "csv", "html", "parquet"]
 
 FromOption = Annotated[
     str | None, typer.Option("--from", metavar="DATE", help="First day or instant; else this month's first.")
@@ -35,7 +36,8 @@ ByOption = Annotated[
     list[str] | None,
     typer.Option("--by", metavar="DIMENSION", help=f"What lines differ in; may be repeated: {', '.join(DIMENSIONS)}."),
 ]
-FormatOption = Annotated[Format, typer.Option("--format", help="How to write it.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="How to write it; focus is line items.")]
+TableFormatOption = Annotated[TableFormat, typer.Option("--format", help="How to write it.")]
 OutputOption = Annotated[
     str | None, typer.Option("--output", metavar="PLACE", help="A file or folder, s3://bucket/key, or webhook.")
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Sequence
 from typing import Literal
 
 import typer
@@ -30,6 +31,7 @@ def write_table(
     place: str | None,
     *,
     details: bool,
+    curves: Sequence[str] = (),
 ) -> None:
     """Raises ValueError with a sentence where the terminal is no place for it, ConfigError and DeliveryFailed."""
     name = f"{table.name}-{table.from_ms}-{table.to_ms}"
@@ -39,7 +41,7 @@ def write_table(
         else:
             _deliver(services, place, f"{name}.txt", _as_text(table, details), "text/plain; charset=utf-8")
         return
-    _write(services, place, f"{name}.{output}", table_as_bytes(table, output), CONTENT_TYPES[output])
+    _write(services, place, f"{name}.{output}", table_as_bytes(table, output, curves), CONTENT_TYPES[output])
 
 
 def write_focus(services: AdminServices, terms: ReportTerms, place: str | None) -> None:

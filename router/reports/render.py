@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -19,18 +20,26 @@ from router.reports.tables import Column, Provenance, ReportTable, Value
 from router.stores.entries import as_iso
 
 _RUNS_AS_FORMULA = "=+-@\t\r"
+_UNBOUNDED = 100_000
 
 # ---- for people ----------------------------------------------------------------------------------
 
 
 def print_table(table: ReportTable, console: Console, *, details: bool = False) -> None:
-    """Title, rows, total, and what the figures rest on. With `details` the columns of detail, too."""
+    """Title, rows, total, and what the figures rest on. With `details` the columns of detail, too.
+
+    Where the columns have no room beside each other they are written below each other, a block a row.
+    """
     at = [index for index, column in enumerate(table.columns) if details or not column.detail]
     console.print(Text(title_of(table), style="bold"))
-    if table.rows:
-        console.print(_grid(table, at), "")
-    else:
+    grid = _grid(table, at)
+    if not table.rows:
         console.print("nothing in this time", "")
+    elif Measurement.get(console, console.options.update(max_width=_UNBOUNDED), grid).minimum <= console.width:
+        console.print(grid, "")
+    else:
+        for row in _rows_and_total(table):
+            console.print(_block(table, at, row), "")
     for sentence in table.basis:
         console.print(Text(sentence, style="bold yellow" if sentence.startswith("SIMULATED") else "dim"))
 
@@ -52,12 +61,28 @@ def _grid(table: ReportTable, at: Sequence[int]) -> Table:
         is_text = column.kind in ("text", "instant")
         # Amounts are never cut short; names fold.
         grid.add_column(_heading(column), justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text)
-    for row in table.rows:
-        grid.add_row(*(Text(_shown(table.columns[index], row[index])) for index in at))
-    if table.total is not None and len(table.rows) > 1:
-        grid.add_section()
-        grid.add_row(*(Text(_shown(table.columns[index], table.total[index]), style="bold") for index in at))
+    for row in _rows_and_total(table):
+        style = "bold" if row is table.total else ""
+        grid.add_row(*(Text(_shown(table.columns[index], row[index]), style=style) for index in at))
     return grid
+
+
+def _rows_and_total(table: ReportTable) -> Iterator[tuple[Value, ...]]:
+    """The total of a single row would be the row again."""
+    yield from table.rows
+    if table.total is not None and len(table.rows) > 1:
+        yield table.total
+
+
+def _block(table: ReportTable, at: Sequence[int], row: Sequence[Value]) -> Table:
+    block = Table(box=None, pad_edge=False, show_header=False, padding=(0, 1, 0, 0))
+    block.add_column(overflow="fold")
+    block.add_column(justify="right", overflow="fold")
+    for index in at:
+        column = table.columns[index]
+        style = "bold" if column.dimension else ""
+        block.add_row(Text(_heading(column), style=style), Text(_shown(column, row[index]), style=style))
+    return block
 
 
 def _heading(column: Column) -> str:

@@ -29,6 +29,7 @@ ROUTES = [
     ("GET", "/projects"), ("POST", "/projects"), ("GET", "/budgets"), ("POST", "/budgets"), ("GET", "/budgets/b"),
     ("PUT", "/budgets/b"), ("DELETE", "/budgets/b"), ("GET", "/budgets/b/history"), ("GET", "/budgets/b/users"),
     ("GET", "/spenders"), ("GET", "/audit"), ("GET", "/reports/chargeback"),
+    ("GET", "/reports/utilization"), ("GET", "/reports/break-even"),
 ]  # fmt: skip
 
 

@@ -62,6 +62,15 @@ def test_details_are_shown_where_asked_for() -> None:
     assert "booked $" in printed(table(), details=True)
 
 
+def test_where_there_is_no_room_amounts_are_written_below_each_other_and_never_cut() -> None:
+    console = Console(width=24, file=io.StringIO(), color_system=None)
+    print_table(table(), console)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [line.split() for line in lines if line.startswith("spent")] == [
+        ["spent", "$", "0.0000"], ["spent", "$", "1.5000"], ["spent", "$", "1.5000"],
+    ]  # fmt: skip
+
+
 def test_an_empty_report() -> None:
     empty = table(rows=(), total=("total", 0, 0, 0, None, None))
     assert "nothing in this time" in printed(empty)

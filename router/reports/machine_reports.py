@@ -1,0 +1,35 @@
+"""The reports about machines by name: how busy they are, and from how much traffic on they pay."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+from router.hardware import machines_of
+from router.prices import load_prices
+from router.reports.break_even import apis_of, break_even_report, break_even_table
+from router.reports.curves import break_even_svg
+from router.reports.library import ReportSource
+from router.reports.periods import ReportPeriod, unix_ms
+from router.reports.tables import ReportTable
+from router.reports.utilization import utilization_report, utilization_table
+from router.stores.cells import ROUTER
+
+
+def machine_utilization(source: ReportSource, period: ReportPeriod, now: datetime) -> ReportTable:
+    """By what the configuration says of machines on the period's last day. Raises ConfigError and StoreUnavailable."""
+    machines = machines_of(source.config, _last_day(period), ROUTER)
+    found = utilization_report(source.books, period.from_ms, period.to_ms, machines)
+    return utilization_table(found, unix_ms(now))
+
+
+def machine_break_even(source: ReportSource, period: ReportPeriod, now: datetime) -> tuple[ReportTable, list[str]]:
+    """As `machine_utilization`, at the mix of the period; and a picture of each machine's curve, as SVG."""
+    on = _last_day(period)
+    apis = apis_of(source.config, load_prices(source.config.prices), on)
+    machines = machines_of(source.config, on, ROUTER)
+    found = break_even_report(source.books, period.from_ms, period.to_ms, machines, apis)
+    return break_even_table(found, unix_ms(now)), [break_even_svg(outlook) for outlook in found.outlooks]
+
+
+def _last_day(period: ReportPeriod) -> date:
+    return datetime.fromtimestamp((period.to_ms - 1) / 1000, UTC).date()

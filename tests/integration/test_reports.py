@@ -1,0 +1,175 @@
+"""Reports from a real ledger: the command line and the admin API say the same, to whoever may see it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from typer.testing import CliRunner, Result
+
+from router.cli import report
+from router.services import AdminServices
+from router.stores.cells import ROUTER, HourCost
+from tests.support.admin_api import client_of
+from tests.support.spend import spend_record
+
+Command = Callable[..., Result]
+HOUR_MS = 3_600_000
+START_MS = 1_793_491_200_000  # 2026-11-01T00:00Z
+NOVEMBER = {"period": "2026-11"}
+
+
+@pytest.fixture
+def run(config: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    monkeypatch.setenv("PARSIMONY_CONFIG", str(config))
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def invoke(*words: str) -> Result:
+        return CliRunner().invoke(report.app, words)
+
+    return invoke
+
+
+@pytest.fixture
+def client(services: AdminServices) -> TestClient:
+    return client_of(services)
+
+
+@pytest.fixture(autouse=True)
+def ledger(services: AdminServices) -> None:
+    """Two teams, two models, a shadow, and three hours of a machine in one of which nobody asked for anything."""
+    services.directory.create_team("support")
+    services.directory.create_team("sales")
+    common: dict[str, Any] = {"deployment": "small", "task": "chat", "started_at_ms": START_MS}
+    services.ledger.append(
+        [
+            spend_record("a", **common, cost_nusd=100, baseline_cost_nusd=1_000, tags=",batch,"),
+            spend_record("b", **common, team_id="sales", cost_nusd=300, baseline_cost_nusd=1_000, tags=",batch,x,"),
+            spend_record("c", **(common | {"deployment": "large"}), cost_nusd=900, baseline_cost_nusd=900),
+            spend_record(
+                "s", **(common | {"deployment": "large"}), kind="shadow", parent_id="a", sample_share=0.5,
+                cost_nusd=1_000, baseline_cost_nusd=0,
+            ),
+        ]
+    )  # fmt: skip
+    services.books.close_hours(
+        [HourCost(START_MS + at * HOUR_MS, "small", "a100-40gb", 1, 1_000) for at in range(2)]
+        + [HourCost(START_MS, ROUTER, "ml.m5.xlarge", 1, 70)]
+    )
+
+
+EFFECTIVE = 2_300 + 600 + 1_000 + 70
+
+
+def test_savings_by_two_dimensions_add_up(client: TestClient) -> None:
+    found = client.get("/reports/savings", params=NOVEMBER | {"by": ["team", "model"]}).json()
+    lines = {(row["team"], row["model"]): row["effective_cost_nusd"] for row in found["rows"]}
+    assert lines == {
+        ("support", "small"): 250, ("sales", "small"): 750, ("support", "large"): 1_900,
+        ("(idle)", "small (idle)"): 1_000, ("(router)", "(router)"): 70,
+    }  # fmt: skip
+    assert found["total"]["effective_cost_nusd"] == EFFECTIVE
+    assert found["total"]["counterfactual_nusd"] == 2_900
+    assert "1 shadow samples" in " ".join(found["basis"])
+    assert found["provenance"]["closed_until"] == {
+        "(router)": "2026-11-01T01:00:00.000+00:00", "small": "2026-11-01T02:00:00.000+00:00",
+    }  # fmt: skip
+
+
+def test_a_chargeback_charges_all_that_the_period_cost(client: TestClient) -> None:
+    found = client.get("/reports/chargeback", params=NOVEMBER).json()
+    charged = {row["team"]: row["charged_nusd"] for row in found["rows"]}
+    assert sum(charged.values()) == EFFECTIVE == found["total"]["charged_nusd"]
+    assert charged["sales"] == 300 + 1_600 * 3 // 4 + 23
+
+
+def test_a_tag_is_one_among_a_requests_tags(client: TestClient) -> None:
+    found = client.get("/reports/savings", params=NOVEMBER | {"by": "tag", "tag": "x"}).json()
+    assert [row["tag"] for row in found["rows"]] == ["batch, x"]
+
+
+def test_a_viewer_sees_its_own_team_and_no_machines(services: AdminServices) -> None:
+    viewer = client_of(services, "viewer", "sales")
+    found = viewer.get("/reports/savings", params=NOVEMBER | {"by": "team"}).json()
+    assert [(row["team"], row["effective_cost_nusd"]) for row in found["rows"]] == [("sales", 750)]
+    items = viewer.get("/reports/savings", params=NOVEMBER | {"format": "focus"}).text
+    assert {row["SubAccountId"] for row in csv.DictReader(io.StringIO(items))} == {"sales"}
+    for name in ("utilization", "break-even"):
+        assert viewer.get(f"/reports/{name}", params=NOVEMBER).status_code == 403
+
+
+def test_other_currencies_are_converted_and_say_so(client: TestClient) -> None:
+    found = client.get("/reports/chargeback", params=NOVEMBER | {"currency": "CNY"}).json()
+    assert found["total"]["list_cost_ncny"] == round(100 * 7.189) + round(300 * 7.189) + round(900 * 7.189)
+    assert "Amounts are in CNY" in found["basis"][-2]
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ({"by": "colour"}, "cannot be by 'colour'"),
+        ({"currency": "XXX", "by": "team"}, "no rate is known for the currency 'XXX'"),
+        ({"currency": "XXX"}, "known are USD, CNY"),
+        ({"period": "soon"}, "'period' is 'soon'"),
+        ({"timezone": "Mars"}, "there is no time zone 'Mars'"),
+        ({"format": "focus", "task": "chat"}, "line items cannot be restricted by 'task'"),
+        ({"by": "day", "from": "1970-01-01"}, "too many rows"),
+    ],
+)
+def test_what_cannot_be_reported_is_the_callers_mistake(
+    client: TestClient, query: dict[str, str], message: str
+) -> None:
+    answer = client.get("/reports/savings", params=query)
+    assert (answer.status_code, answer.json()["message"].find(message) >= 0) == (400, True), answer.text
+
+
+@pytest.mark.parametrize("name", ["savings", "chargeback", "utilization", "break-even"])
+@pytest.mark.parametrize("form", ["json", "csv", "html", "parquet"])
+def test_every_report_in_every_format_is_that_of_the_command_line(
+    client: TestClient, run: Command, tmp_path: Path, name: str, form: str
+) -> None:
+    by = ["--by", "team"] if name in ("savings", "chargeback") else []
+    path = tmp_path / f"report.{form}"
+    done = run(name, "--period", "2026-11", *by, "--format", form, "--output", str(path))
+    assert (done.exit_code, str(path) in done.stderr) == (0, True), done.output
+    query = NOVEMBER | {"format": form} | ({"by": "team"} if by else {})
+    answer = client.get(f"/reports/{name}", params=query)
+    assert answer.status_code == 200, answer.text
+    if form == "json":
+        written, answered = json.loads(path.read_bytes()), answer.json()
+        assert written | {"generated_at": None} == answered | {"generated_at": None}
+        assert written["report"] == name
+    elif form == "csv":
+        assert path.read_text() == answer.text
+    else:
+        assert path.read_bytes()[:4] == answer.content[:4] == (b"PAR1" if form == "parquet" else b"<!do")
+
+
+@pytest.mark.parametrize("name", ["savings", "chargeback", "utilization", "break-even"])
+def test_every_report_is_printed(run: Command, name: str) -> None:
+    done = run(name, "--period", "2026-11", "--timezone", "UTC", *(["--by", "model"] if name == "savings" else []))
+    assert done.exit_code == 0, done.output
+    assert "2026-11-01 00:00 to 2026-12-01 00:00 UTC" in done.stdout
+
+
+def test_a_narrowed_overview_names_what_it_is_narrowed_to(run: Command) -> None:
+    done = run("savings", "--period", "2026-11", "--model", "small", "--alias", "auto")
+    assert "Savings, model small, alias auto" in done.stdout
+    assert "hours of machines that nobody used" in " ".join(done.stdout.split())
+
+
+def test_line_items_are_written_for_other_tools(run: Command) -> None:
+    done = run("savings", "--period", "2026-11", "--team", "sales", "--format", "focus")
+    assert {row["SubAccountId"] for row in csv.DictReader(io.StringIO(done.stdout))} == {"sales"}
+
+
+def test_details_show_every_column(run: Command) -> None:
+    lines = run("savings", "--period", "2026-11", "--by", "team", "--details").stdout.splitlines()
+    assert [line.split()[-1] for line in lines if line.startswith("requests ")] == ["2", "1", "0", "0", "3"]
+    assert any(line.startswith("retries $ ") for line in lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol, Self
@@ -134,14 +134,22 @@ class Ledger(Protocol):
     def append(self, records: Sequence[SpendRecord]) -> int:
         """Books `records`; returns how many were new or corrected.
 
-        A known `request_id` changes nothing, unless what was booked is `abandoned` and this is the truth: then it
-        takes the place of what was booked, whose cost it keeps as `abandoned_nusd`.
+        A known record changes nothing, unless what was booked is `abandoned` and this is the truth: then it takes the
+        place of what was booked, whose cost it keeps as `abandoned_nusd`. A record is known by its `request_id` and
+        the time it started at, which it has whenever it comes again.
 
         Raises LedgerRefused where the store will never take one of them; then it took none.
         """
         ...
 
     def get(self, request_id: str) -> SpendRecord | None: ...
+
+    def records(self, from_ms: int, to_ms: int, at_once: int = 5_000) -> Iterator[list[SpendRecord]]:
+        """The records that started in [from_ms, to_ms), oldest first, so many at a time.
+
+        Each part is as the ledger was when it was read. What was let go (retention) does not come back.
+        """
+        ...
 
     def spend_groups(self, from_ms: int, to_ms: int, team_id: str | None = None) -> tuple[SpendGroup, ...]:
         """Sums over the requests that started in [from_ms, to_ms)."""

@@ -12,7 +12,7 @@ from policies.budget import Budget
 from policies.spend import SpendRecord
 from router.stores.base import LedgerRefused, SpendGroup
 from router.stores.cells import Dimension
-from router.stores.sql_booking import Booker, Booking, Known
+from router.stores.sql_booking import Booker, Booking, Key, Known
 from router.stores.sql_books import SqlBooks
 from router.stores.sql_detail import pack_id
 from router.stores.sql_engine import reading, writing
@@ -97,12 +97,12 @@ class SqlLedger:
 
 def _book(booking: Booking, rows: Sequence[StoredRow]) -> int:
     """Books what is new, and the truth about what is booked as abandoned; returns how many changes that were."""
-    known = booking.known(rows)
+    known = booking.known({row.key for row in rows})
     old: list[Known] = []
-    new: dict[bytes, StoredRow] = {}
+    new: dict[Key, StoredRow] = {}
     changed = 0
     for row in rows:
-        before = new.get(row.id) or known.get(row.id)
+        before = new.get(row.key) or known.get(row.key)
         if before is not None:
             told = before.record if isinstance(before, StoredRow) else before
             if told.status != "abandoned" or row.record.status == "abandoned":
@@ -110,7 +110,7 @@ def _book(booking: Booking, rows: Sequence[StoredRow]) -> int:
             row = stored(replace(row.record, abandoned_nusd=int(told.cost_nusd)))
             if not isinstance(before, StoredRow):
                 old.append(before)
-        new[row.id] = row
+        new[row.key] = row
         changed += 1
     if changed:
         booking.replace(old, list(new.values()))

@@ -22,6 +22,7 @@ _LAST: Month = (2099, 12)
 """What claims to be from before or after is kept in a partition for all such: no clock makes thousands of tables."""
 
 _AHEAD = 2
+_DAY_MS = 86_400_000
 _DELETED_AT_ONCE = 5_000
 _ROWS_FROM_MS = "rows_from_ms"
 
@@ -52,7 +53,8 @@ def make_partitions(connection: Connection, times_ms: Iterable[int]) -> None:
     """
     if connection.dialect.name != "postgresql":
         return
-    months = {month for month in map(month_of, times_ms) if month is not None}
+    days = {at_ms // _DAY_MS for at_ms in times_ms}
+    months = {month for day in days if (month := month_of(day * _DAY_MS)) is not None}
     if months:
         newest = max(months)
         for _ in range(_AHEAD):

@@ -54,6 +54,10 @@ class StoredRow:
     """Of ROW_COLUMNS, but for ROW_IDS."""
 
     @property
+    def key(self) -> tuple[bytes, int]:
+        return self.id, self.record.started_at_ms
+
+    @property
     def sums(self) -> tuple[int, ...]:
         """`request_count` and SUMS."""
         return (1, *_sums(self.record))
@@ -79,7 +83,7 @@ def stored(record: SpendRecord) -> StoredRow:
         (template,),
         (
             *_plain_values(record),
-            *(amount or None for amount in _sparse_values(record)),
+            *[amount or None for amount in _sparse_values(record)],
             id_,
             None if record.parent_id is None else pack_id(record.parent_id),
             without_nul(record.end_user),

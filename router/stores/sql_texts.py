@@ -15,7 +15,7 @@ from router.stores.sql_rows import without_nul
 
 Values = tuple[Any, ...]
 
-AT_ONCE = 500
+AT_ONCE = 2_000
 """Values in one question: databases take some thousands."""
 
 _REMEMBERED = 50_000

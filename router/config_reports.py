@@ -107,3 +107,11 @@ class ReportsConfig(Section):
         if self.webhook is None and any(each.to == WEBHOOK for each in self.scheduled):
             raise ValueError("scheduled sends to webhook, and there is none; set reports.webhook.url_env")
         return self
+
+    def missing(self, environ: Mapping[str, str]) -> list[str]:
+        """What keeps scheduled reports from being delivered, by keys of this section."""
+        to_s3 = any(each.to.startswith(_S3) for each in self.scheduled)
+        gap = self.s3.missing(environ) if to_s3 else None
+        posted = self.webhook is not None and any(each.to == WEBHOOK for each in self.scheduled)
+        refusal = self.webhook.missing(environ) if self.webhook is not None and posted else None
+        return [f"{key}: {found}" for key, found in (("s3", gap), ("webhook", refusal)) if found is not None]

@@ -60,6 +60,7 @@ def _webhooks(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
     for index, webhook in enumerate(config.alerts.webhooks):
         if gap := webhook.missing(environ):
             yield f"alerts.webhooks.{index}: {gap}"
+    yield from (f"reports.{gap}" for gap in config.reports.missing(environ))
 
 
 def _begins_with(url: str, schemes: tuple[str, ...]) -> bool:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
-from router.config_reports import ReportsConfig, S3Config, ScheduledReport
+from router.config_reports import ReportsConfig, ReportWebhookConfig, S3Config, ScheduledReport
+from router.yaml_file import read_yaml
 
+EXAMPLE = Path(__file__).resolve().parents[2] / "configs" / "parsimony.yaml"
 LEAST = {"report": "savings", "to": "reports"}
 
 
@@ -47,3 +52,32 @@ def test_a_webhook_that_is_not_there_cannot_be_sent_to() -> None:
 def test_half_a_credential_is_none() -> None:
     with pytest.raises(ValidationError, match="go together"):
         S3Config(access_key_env="ID")
+
+
+def test_what_the_environment_lacks_is_told_where_a_report_needs_it() -> None:
+    there = {"s3": {"access_key_env": "ID", "secret_key_env": "SECRET"}, "webhook": {"url_env": "URL"}}
+    nothing_sent = ReportsConfig.model_validate(there)
+    both = ReportsConfig.model_validate(there | {"scheduled": [LEAST | {"to": "s3://a/b"}, LEAST | {"to": "webhook"}]})
+    assert nothing_sent.missing({}) == []
+    assert both.missing({"ID": "1"}) == [
+        "s3: SECRET is not set",
+        "webhook: URL must hold a URL that begins with https:// or http://",
+    ]
+    assert both.missing({"ID": "1", "SECRET": "2", "URL": "https://a"}) == []
+
+
+def test_the_annotated_example_names_every_key_and_holds_when_it_is_uncommented(tmp_path: Path) -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    section = text[text.index("\nreports:") + 1 :].split("\n\n")[0]
+    for model in (ScheduledReport, S3Config, ReportWebhookConfig):
+        for key in model.model_fields:
+            assert f"{key}:" in section, key
+    uncommented = re.sub(r"(?m)^( *)# (  )?(?=[-\w ]+: )", r"\1\2", section).replace("scheduled: []", "scheduled:")
+    path = tmp_path / "reports.yaml"
+    path.write_text(uncommented, encoding="utf-8")
+    values = read_yaml(path)["reports"]
+    assert set(values["s3"]) == set(S3Config.model_fields)
+    config = ReportsConfig.model_validate(values)
+    assert config.scheduled == (ScheduledReport(report="savings", by=("team", "model"), to="reports"),)
+    assert config.s3.timeout_seconds == S3Config().timeout_seconds
+    assert config.webhook is not None

@@ -116,7 +116,9 @@ class _opened:
 
     def __init__(self, name: str) -> None:
         self._raw: BinaryIO = sys.stdin.buffer if name == STDIN else open(name, "rb")  # noqa: SIM115 - closed below
-        ahead = io.BufferedReader(cast("io.RawIOBase", self._raw))
+        # A buffer around a buffer loses Ctrl-C; what stands in for stdin in a program may have none.
+        peeks = isinstance(self._raw, io.BufferedReader)
+        ahead = cast("io.BufferedReader", self._raw) if peeks else io.BufferedReader(cast("io.RawIOBase", self._raw))
         packed = ahead.peek(2)[:2] == _GZIP_MAGIC
         self._stream: IO[bytes] = cast("IO[bytes]", gzip.GzipFile(fileobj=ahead)) if packed else ahead
 

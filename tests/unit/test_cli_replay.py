@@ -5,6 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ from typer.testing import CliRunner, Result
 
 from router.cli.app import app
 from tests.support.logs import CONFIG, as_csv, as_lines, pair, pairs, write
+from tests.support.server import ROOT
 
 
 def run(*words: str, stdin: bytes | None = None) -> Result:
@@ -121,3 +126,27 @@ def test_a_checkpoint_gives_the_same_again(log: str, tmp_path: Path) -> None:
     first = run(*words)
     assert first.exit_code == 0, first.output
     assert run(*words).stdout == first.stdout
+
+
+def test_the_progress_is_for_terminals(log: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "replaying" not in run(log).stderr
+    monkeypatch.setenv("FORCE_COLOR", "1")  # what makes rich take anything for a terminal
+    shown = run(log).stderr
+    assert "replaying" in shown
+    assert "81 rows" in shown
+    assert "replaying" not in run(log, "--no-progress").stderr
+
+
+def test_ctrl_c_is_no_crash(tmp_path: Path) -> None:
+    """The log is a pipe that nobody closes: the replay waits for more when it is interrupted."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-m", "router.cli", "replay", str(pipe), "--config", str(CONFIG), "--workers", "1"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    with pipe.open("wb") as log:  # opens when the other side reads
+        log.write(as_lines(pairs(3)))
+        log.flush()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.decode() == "parsimony: interrupted\n"

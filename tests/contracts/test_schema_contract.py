@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -19,6 +20,7 @@ from policies.budget import Budget
 from router.clock import Clock
 from router.errors import ConfigError
 from router.stores.base import KeyInfo, Principal
+from router.stores.sql_books import SqlBooks
 from router.stores.sql_directory import SqlDirectory
 from router.stores.sql_engine import HEAD, MIGRATIONS, create_ledger_engine, current_revision, migrate, reading, writing
 from router.stores.sql_ledger import SqlLedger
@@ -158,6 +160,47 @@ def test_an_upgrade_from_0001_keeps_everything(engine: Engine) -> None:
     assert booked.to_json() == RECORD.to_json() | {"detail": {}}
     assert ledger.append([spend_record("req_2", tags=",batch,", project_id="web")]) == 1
     assert ledger.usage(of_key, 0, 2**53) == {("", 0): 2 * RECORD.cost_nusd}
+
+
+WIDE = [
+    spend_record(
+        f"{'chatcmpl-' if at % 2 else ''}{at:024x}",
+        started_at_ms=1_790_000_000_000 + at * 400_000_000,
+        team_id=f"t{at % 3}",
+        project_id="web" if at % 2 else None,
+        end_user="ann" if at % 4 else "",
+        cached_input_tokens=at % 2,
+        abandoned_nusd=at % 5,
+        detail={"chain": [["mistral-7b", at * 7, 1.5]], "note": "007 \x1a 一"} if at else {},
+    )
+    for at in range(12)
+]
+
+
+def test_an_upgrade_from_0002_compacts_the_ledger_and_sums_it_up(engine: Engine) -> None:
+    """And a downgrade spreads it out again."""
+    to_revision(engine, "0002")
+    columns = [column["name"] for column in inspect(engine).get_columns("ledger")]
+    wide = [record.to_json() | {"detail": orjson.dumps(record.detail).decode()} for record in WIDE]
+    with writing(engine) as connection:
+        places = ", ".join(f":{name}" for name in columns)
+        connection.execute(
+            text(f"INSERT INTO ledger ({', '.join(columns)}) VALUES ({places})"),
+            [{name: row[name] for name in columns} for row in wide],
+        )
+    migrate(engine)
+    ledger = SqlLedger(engine)
+    assert [ledger.get(record.request_id) for record in WIDE] == WIDE
+    assert ledger.append([*WIDE, spend_record("new")]) == 1
+    cells = SqlBooks(engine).cells(0, 2**53, ("team_id", "hour_ms"))
+    assert sum(cell.request_count for cell in cells) == 13
+    assert sum(cell.cost_nusd for cell in cells) == sum(r.cost_nusd for r in WIDE) + spend_record("new").cost_nusd
+    to_revision(engine, "0002")
+    with reading(engine) as connection:
+        query = text("SELECT * FROM ledger WHERE request_id <> 'new' ORDER BY started_at_ms")
+        found = [dict(row) for row in connection.execute(query).mappings()]
+    assert found == [{name: row[name] for name in found[0]} for row in wide]
+    assert {column["name"] for column in inspect(engine).get_columns("ledger")} == set(columns)
 
 
 def test_a_budget_put_on_top_of_a_migrated_one_keeps_its_id(engine: Engine) -> None:

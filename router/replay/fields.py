@@ -15,6 +15,8 @@ from router.replay.rows import MAX_COST_NUSD, MAX_TOKENS, BadRow
 
 Fields = Mapping[str, Any]
 
+_NO_TIME = 1e20
+"""More than the nanoseconds of any year that can be written."""
 _SECONDS_BELOW = 100_000_000_000
 """A Unix time below this is in seconds: as milliseconds it would lie before March 1973."""
 
@@ -135,7 +137,7 @@ def _number(value: Any) -> int | float | None:
 
 def _unix_ms(number: int | float) -> int:
     """From seconds, milliseconds, microseconds or nanoseconds, by its size."""
-    if number < 0:
+    if not 0 <= number < _NO_TIME:
         raise ValueError
     while number >= _SECONDS_BELOW * 1_000:
         number /= 1_000

@@ -73,7 +73,9 @@ def test_one_instant_has_many_spellings(value: object) -> None:
     assert instant_ms(value) == 1_760_000_000_000
 
 
-@pytest.mark.parametrize("value", ["yesterday", -5, [2025], "2025-13-01"])
+@pytest.mark.parametrize(
+    "value", ["yesterday", -5, [2025], "2025-13-01", "inf", float("inf"), float("nan"), 10**30, True]
+)
 def test_what_is_no_time_is_refused(value: object) -> None:
     assert kind_of(instant_ms, value) == "bad time"
 

@@ -8,6 +8,8 @@ from functools import cache
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from classifiers import registry
 from classifiers.base import Message, Prompt
@@ -23,9 +25,12 @@ EASY, HARD = "Say hello.", "Prove by induction that every tree with n vertices h
 DAY = date(2025, 10, 9)
 
 
-@pytest.fixture(scope="module")
+PLAN = plan_for()
+
+
+@pytest.fixture
 def plan() -> Plan:
-    return plan_for()
+    return PLAN
 
 
 @cache
@@ -138,6 +143,26 @@ def test_what_nobody_foresaw_is_one_bad_row(plan: Plan) -> None:
     odd["request"]["tools"] = [{"type": "function", "function": {"name": 3}}, None, 7]
     found = judged(plan, raw=record + as_lines([odd]) + as_lines([pair(EASY)]))
     assert len(found.score) + len(found.bad) + len(found.kept_paid) == 3
+    assert len(found.score) >= 1
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+anything = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
+)
+NAMES = (
+    "request response messages model usage spend startTime properties category input type traceId request_body".split()
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(st.sampled_from(NAMES), anything), st.sampled_from(["", "request", "response", "usage"]))
+def test_no_record_whatsoever_ends_a_replay(record: dict[str, Any], within: str) -> None:
+    """Neither at the top of a record nor inside of what is known of it."""
+    whole = pair(EASY)
+    whole = {**whole, **record} if not within else {**whole, within: {**whole.get(within, {}), **record}}
+    found = judged(PLAN, whole, pair(EASY))
+    assert len(found.score) + len(found.kept_paid) + len(found.bad) + found.counts.unanswered == 2
     assert len(found.score) >= 1
 
 

@@ -32,7 +32,8 @@ def deliver(
     """Puts `content` at `destination`, and returns in words where it is now.
 
     `destination` is a path, `s3://bucket/key`, or `webhook` for the one of the configuration; where it is a folder
-    (a slash at its end), `name` is the file's. Raises ConfigError and DeliveryFailed.
+    (a slash at its end), `name` is the file's. It waits until that is done, so no event loop may be running in this
+    thread. Raises ConfigError and DeliveryFailed.
     """
     target = destination_of(destination, name, config, environ)
     deliver_to(target, name, content, content_type)

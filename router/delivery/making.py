@@ -17,7 +17,7 @@ from router.reports.chargeback import CHARGEABLE
 from router.reports.curves import break_even_svg
 from router.reports.dimensions import DIMENSIONS, check_dimensions
 from router.reports.exports.focus import focus_csv, focus_parquet, focus_rows
-from router.reports.exports.formats import CONTENT_TYPES, export
+from router.reports.exports.formats import CONTENT_TYPES
 from router.reports.files import table_as_bytes
 from router.reports.library import ReportSource, ReportTerms, chargeback_report, savings_report
 from router.reports.periods import ReportPeriod, unix_ms
@@ -42,10 +42,7 @@ def make_files(source: ReportSource, report: ScheduledReport, period: Period, no
         contents = _line_items(source, report, period)
     else:
         table, curves = _table(source, report, period, now)
-        contents = [
-            export(table, format, curves) if format == "html" else table_as_bytes(table, format)
-            for format in report.formats
-        ]
+        contents = [table_as_bytes(table, format, curves) for format in report.formats]
     return [
         ReportFile(file_name(report, period.label, format), content, CONTENT_TYPES[format])
         for format, content in zip(report.formats, contents, strict=True)

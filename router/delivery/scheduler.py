@@ -19,7 +19,8 @@ logger = logging.getLogger(__name__)
 
 LEASE = timedelta(minutes=30)
 """Longer than a report takes. Who has not said by then what became of it has died, and another makes it."""
-_POLL_SECONDS = 30.0
+_POLL_SECONDS = 5.0
+"""A look costs a query of a few rows for each report."""
 
 
 @dataclass(frozen=True, slots=True)

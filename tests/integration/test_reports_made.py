@@ -18,7 +18,9 @@ from pathlib import Path
 import duckdb
 import pytest
 import redis
+from typer.testing import CliRunner
 
+from router.cli.app import app
 from router.cli.scheduled_reports import report_scheduler
 from router.clock import Clock
 from router.errors import ConfigError
@@ -29,7 +31,7 @@ from tests.support.admin_api import open_stores
 from tests.support.administration import write_config
 from tests.support.focus_validator import findings
 from tests.support.receiver import receiver_server
-from tests.support.s3_server import BUCKET, s3_server
+from tests.support.s3_server import BUCKET, S3Server, s3_server
 from tests.support.spend import spend_record
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
@@ -63,6 +65,10 @@ def ledger_of_october(folder: Path, redis_url: str, reports: str) -> Iterator[Ad
         )  # fmt: skip
         services.books.close_hours([HourCost(IN_OCTOBER_MS, "small", "a100-40gb", 1, 8_000_000_000)])
         yield services
+
+
+def s3_section(store: S3Server) -> str:
+    return f"  s3: {{endpoint_url: '{store.url}', path_style: true, access_key_env: ID, secret_key_env: SECRET}}\n"
 
 
 def made(services: AdminServices, **environ: str) -> None:
@@ -109,7 +115,7 @@ def test_reports_reach_a_store_and_a_webhook(tmp_path: Path, redis_url: str) -> 
         reports = (
             f"  scheduled:\n    - {{report: savings, by: [team], to: s3://{BUCKET}/finance}}\n"
             "    - {report: savings, period: week, to: webhook}\n"
-            f"  s3: {{endpoint_url: '{store.url}', path_style: true, access_key_env: ID, secret_key_env: SECRET}}\n"
+            f"{s3_section(store)}"
             "  webhook: {url_env: URL}\n"
         )
         with ledger_of_october(tmp_path, redis_url, reports) as services:
@@ -118,6 +124,21 @@ def test_reports_reach_a_store_and_a_webhook(tmp_path: Path, redis_url: str) -> 
         assert b"team 2" in store.objects()["finance/savings-by-team-2026-10.csv"][0]
         (post,) = receiver.posted("/reports")
         assert post.headers["x-parsimony-report"] == "savings-2026-W46.csv"
+
+
+def test_a_report_by_hand_goes_the_same_way(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with s3_server() as store:
+        monkeypatch.setenv("ID", store.access_key)
+        monkeypatch.setenv("SECRET", store.secret_key)
+        reports = f"{s3_section(store)}"
+        with ledger_of_october(tmp_path, redis_url, s3_section(store)):
+            options = f"--config {tmp_path}/parsimony.yaml --period 2026-10 --by team --format html"
+            command = ["report", "savings", *options.split(), "--output", f"s3://{BUCKET}/by-hand/october.html"]
+            result = CliRunner().invoke(app, command, catch_exceptions=False)
+        assert (result.exit_code, result.stdout) == (0, "")
+        content, content_type = store.objects()["by-hand/october.html"]
+        assert content_type == "text/html; charset=utf-8"
+        assert b"$70.00" in content
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,7 @@ class Account:
         nusd, amount = sum(item.counterfactual_nusd for item in items), line.figures.counterfactual
         rate = Fraction(amount, nusd) if nusd else Fraction(1)
         low, high = amount - convert(below_nusd, rate), amount + convert(above_nusd, rate)
+        low = min(amount, max(low, 0))  # no provider pays for being asked
         return Line(line.names, line.figures, line.drivers, low, high)
 
 

@@ -10,7 +10,7 @@ from math import isqrt
 
 from policies.allotment import allot
 from policies.answer_lengths import AnswerLengths
-from policies.sampling import Estimate, Stratum, StratumEstimate
+from policies.sampling import ENOUGH, Estimate, Stratum, StratumEstimate
 from router.reports.postings import Posting, stratum_name
 from router.stores.cells import Books, ShadowSample
 
@@ -34,6 +34,7 @@ class Corrections:
 
     booked_nusd: Mapping[str, int]
     counts: Mapping[str, int]
+    pairs: Mapping[str, str]
     estimate: Estimate
     sample_count: int
     spread: Fraction
@@ -52,14 +53,18 @@ class Corrections:
     def _deviation(
         self, booked: Mapping[str, int], counts: Mapping[str, int], half_width: Callable[[StratumEstimate], int]
     ) -> int:
-        """Strata are independent of each other. A part of a stratum shares its uncertainty, and adds that of having few
-        requests: what they miss the stratum's mean by averages out over the whole, not over a part."""
-        square = Fraction(0)
+        """Strata are independent of each other, but those with few samples, which are estimated together by pair of
+        models and are wrong together. A part of a stratum shares its uncertainty, and adds that of having few requests:
+        what they miss the stratum's mean by averages out over the whole, not over a part."""
+        together: dict[str, int] = defaultdict(int)
+        square, spread = 0, _NORMAL_95_SQUARED * self.spread
         for stratum, part in booked.items():
-            share = Fraction(part, self.booked_nusd[stratum])
-            square += (share * half_width(self.of(stratum))) ** 2
-            square += _NORMAL_95_SQUARED * self.spread * Fraction(part * part, counts[stratum]) * (1 - share)
-        return isqrt(-(-square.numerator // square.denominator))
+            found, whole = self.of(stratum), self.booked_nusd[stratum]
+            group = stratum if found.sample_count >= ENOUGH else self.pairs[stratum]
+            together[group] += part * half_width(found) // whole
+            few = spread.numerator * part * part * (whole - part)
+            square += few // (spread.denominator * counts[stratum] * whole)
+        return isqrt(square + sum(width * width for width in together.values()))
 
 
 def corrections(
@@ -83,7 +88,8 @@ def corrections(
         [_stratum(name, booked[name], counts[name], samples[name], *models[name]) for name in sorted(booked)]
     )
     sample_count = sum(map(len, samples.values()))
-    return Corrections(booked, counts, found, sample_count, _spread(found, booked, samples))
+    pairs = {name: pair for name, (pair, _) in models.items()}
+    return Corrections(booked, counts, pairs, found, sample_count, _spread(found, booked, samples))
 
 
 def shared_out(found: Corrections, mine: Sequence[Posting]) -> list[int]:
@@ -118,8 +124,9 @@ def _spread(found: Estimate, booked: Mapping[str, int], samples: Mapping[str, Se
     for name, drawn in samples.items():
         if len(drawn) < 2 or not booked[name]:
             continue
-        factor = Fraction(found.by_stratum[name].corrected_nusd, booked[name])
-        squares += sum((one.actual_nusd - factor * one.booked_nusd) ** 2 for one in drawn)
-        means += len(drawn) * Fraction(sum(one.booked_nusd for one in drawn), len(drawn)) ** 2
+        corrected, whole = found.by_stratum[name].corrected_nusd, booked[name]
+        missed = sum((one.actual_nusd * whole - corrected * one.booked_nusd) ** 2 for one in drawn)
+        squares += Fraction(missed, whole * whole)
+        means += Fraction(sum(one.booked_nusd for one in drawn) ** 2, len(drawn))
         count += len(drawn)
     return squares / means if count >= _FEW and means else _SPREAD_UNKNOWN

@@ -59,12 +59,15 @@ class _Amounts:
 
 @dataclass(frozen=True, slots=True)
 class Posting:
-    """A cell of a span, and its `labels` by dimension of the report."""
+    """A cell of a span, and its `labels` by dimension of the report.
+
+    `stratum` is among what its counterfactual is estimated; None where that is known, or nothing.
+    """
 
     span: Span
     cell: Cell
     labels: Mapping[str, str]
-    by_baseline: bool
+    stratum: str | None
 
     @property
     def drivers(self) -> dict[Driver, int]:
@@ -77,20 +80,19 @@ class Posting:
         return model_driver(str(key["kind"]), str(key["status"]), str(key["cache"]), str(key["reason"]))
 
     @property
-    def stratum(self) -> str | None:
-        """Among what its counterfactual is estimated; None where it is known, or nothing."""
-        key = self.cell.key
-        if key["kind"] != "request" or key["status"] not in _ANSWERED or self.by_baseline:
-            return None
-        if not self.cell.baseline_cost_nusd or key["deployment"] is None:
-            return None
-        task = key["task"]
-        return stratum_name(str(key["baseline_model"]), str(key["deployment"]), None if task is None else str(task))
-
-    @property
     def pair(self) -> str:
         """The two models of its stratum."""
         return f"{self.cell.key['deployment']} for {self.cell.key['baseline_model']}"
+
+
+def _stratum(cell: Cell, by_baseline: bool) -> str | None:
+    key = cell.key
+    if key["kind"] != "request" or key["status"] not in _ANSWERED or by_baseline:
+        return None
+    if not cell.baseline_cost_nusd or key["deployment"] is None:
+        return None
+    task = key["task"]
+    return stratum_name(str(key["baseline_model"]), str(key["deployment"]), None if task is None else str(task))
 
 
 def stratum_name(baseline_model: str, deployment: str, task: str | None) -> str:
@@ -120,7 +122,7 @@ def postings(
         for cell in books.cells(span.from_ms, span.to_ms, dimensions, narrowing(where)):
             if is_let_in(cell, where):
                 by_baseline = is_by_baseline(cell, baseline_deployments)
-                yield Posting(span, cell, _labels(period, span, cell, by, by_baseline), by_baseline)
+                yield Posting(span, cell, _labels(period, span, cell, by, by_baseline), _stratum(cell, by_baseline))
 
 
 def _labels(period: ReportPeriod, span: Span, cell: Cell, by: Sequence[str], by_baseline: bool) -> dict[str, str]:

@@ -37,9 +37,9 @@ def request(request_id: str, **changes: object) -> object:
     return spend_record(request_id, **values)
 
 
-def shadow(parent_id: str, cost_nusd: int) -> object:
+def shadow(parent_id: str, cost_nusd: int, task: str = "chat") -> object:
     return spend_record(
-        f"{parent_id}-shadow", kind="shadow", parent_id=parent_id, sample_share=0.5, deployment="gpt-4", task="chat",
+        f"{parent_id}-shadow", kind="shadow", parent_id=parent_id, sample_share=0.5, deployment="gpt-4", task=task,
         started_at_ms=FROM_MS, cost_nusd=cost_nusd, baseline_cost_nusd=0,
     )  # fmt: skip
 
@@ -81,6 +81,15 @@ def test_a_line_is_less_sure_than_its_share_of_the_whole() -> None:
     assert (total.low, total.high) == (90_000, 110_000)
     assert rare.names == ("rare",)
     assert rare.low < 1_000 - 100 < 1_000 + 100 < rare.high
+
+
+def test_what_was_estimated_together_is_wrong_together() -> None:
+    few = [request(f"{task}{at}", task=task) for task in ("chat", "code") for at in range(2)]
+    line = account(few, Dictated(2_000, 300), where={"alias": ["auto"]}).total
+    assert (line.low, line.high) == (4_000 - 600, 4_000 + 600)
+    sampled = [shadow(f"{task}{at}", 1_000, task) for task in ("chat", "code") for at in range(2)] * 5
+    apart = account([*few, *sampled], Dictated(2_000, 300), where={"alias": ["auto"], "status": ["ok"]}).total
+    assert (apart.low, apart.high) == (4_000 - 424, 4_000 + 424)
 
 
 def test_a_report_of_one_team_is_corrected_by_the_samples_of_all() -> None:

@@ -21,6 +21,7 @@ from router.delivery.schedule import place
 from router.delivery.scheduler import ReportFile, ReportScheduler
 from router.hardware import uses_in
 from router.lineup import line_up
+from router.reports.exports.focus import Account
 from router.reports.periods import unix_ms
 from router.services import AdminServices
 from router.stores import redis_keys
@@ -40,7 +41,8 @@ def report_scheduler(
         destination_of(place(report), "", reports, environ)
 
     def make(report: ScheduledReport, period: Period) -> Sequence[ReportFile]:
-        return make_files(admin, report, period, clock.now())
+        names = {team.id: team.name for team in admin.directory.list_teams()}
+        return make_files(admin, report, period, clock.now(), Account(team_names=names))
 
     def send(destination: str, file: ReportFile) -> str:
         return deliver(destination, file.name, file.content, file.content_type, config=reports, environ=environ)

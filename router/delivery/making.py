@@ -16,7 +16,7 @@ from router.reports.break_even import apis_of, break_even_report, break_even_tab
 from router.reports.chargeback import CHARGEABLE
 from router.reports.curves import break_even_svg
 from router.reports.dimensions import DIMENSIONS, check_dimensions
-from router.reports.exports.focus import focus_csv, focus_parquet, focus_rows
+from router.reports.exports.focus import OWN, Account, focus_csv, focus_parquet, focus_rows
 from router.reports.exports.formats import CONTENT_TYPES
 from router.reports.files import table_as_bytes
 from router.reports.library import ReportSource, ReportTerms, chargeback_report, savings_report
@@ -36,10 +36,15 @@ def check_scheduled(report: ScheduledReport, key: str) -> None:
         raise ConfigError(f"{key}.by: {error}") from error
 
 
-def make_files(source: ReportSource, report: ScheduledReport, period: Period, now: datetime) -> list[ReportFile]:
-    """Raises StoreUnavailable, ConfigError, and ValueError with a sentence for what the ledger cannot be asked."""
+def make_files(
+    source: ReportSource, report: ScheduledReport, period: Period, now: datetime, account: Account = OWN
+) -> list[ReportFile]:
+    """`account` is for line items: whose they are, and what teams are called.
+
+    Raises StoreUnavailable, ConfigError, and ValueError with a sentence for what the ledger cannot be asked.
+    """
     if report.report == "focus":
-        contents = _line_items(source, report, period)
+        contents = _line_items(source, report, period, account)
     else:
         table, curves = _table(source, report, period, now)
         contents = [table_as_bytes(table, format, curves) for format in report.formats]
@@ -49,8 +54,8 @@ def make_files(source: ReportSource, report: ScheduledReport, period: Period, no
     ]
 
 
-def _line_items(source: ReportSource, report: ScheduledReport, period: Period) -> list[bytes]:
-    rows = list(focus_rows(source.books, unix_ms(period.start), unix_ms(period.end)))
+def _line_items(source: ReportSource, report: ScheduledReport, period: Period, account: Account) -> list[bytes]:
+    rows = list(focus_rows(source.books, unix_ms(period.start), unix_ms(period.end), account))
     return [focus_csv(rows) if format == "csv" else focus_parquet(rows) for format in report.formats]
 
 

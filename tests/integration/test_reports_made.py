@@ -57,12 +57,13 @@ def ledger_of_october(folder: Path, redis_url: str, reports: str) -> Iterator[Ad
         services.ledger.append(
             [
                 spend_record(
-                    f"r{at}", started_at_ms=IN_OCTOBER_MS + at, deployment="small", team_id=f"team {at}",
+                    f"r{at}", started_at_ms=IN_OCTOBER_MS + at, deployment="small", team_id=f"team-{at}",
                     cost_nusd=cost, baseline_cost_nusd=10 * cost,
                 )
                 for at, cost in enumerate(COSTS)
             ]
         )  # fmt: skip
+        services.directory.create_team("team-0", "Søren's")
         services.books.close_hours([HourCost(IN_OCTOBER_MS, "small", "a100-40gb", 1, 8_000_000_000)])
         yield services
 
@@ -88,9 +89,9 @@ def test_every_report_in_every_format_says_the_same(tmp_path: Path, redis_url: s
     focus = f"    - {{report: focus, formats: [csv, parquet], to: {out}}}\n"
     with ledger_of_october(tmp_path, redis_url, f"  scheduled:\n{reports}{focus}") as services:
         made(services)
-    names = sorted(path.name for path in out.iterdir())
-    assert len(names) == 4 * 4 + 2
-    assert {name.split(".")[0] for name in names} == {f"{name}-2026-10" for name in (*TABLES, "focus")}
+    files = [path.name for path in out.iterdir()]
+    assert len(files) == 4 * 4 + 2
+    assert {name.split(".")[0] for name in files} == {f"{name}-2026-10" for name in (*TABLES, "focus")}
     (total,) = (row for row in rows_of(out / "savings-2026-10.csv") if row["line"] == "total")
     assert total["effective_cost_nusd"] == "8000000000", "the machine's hour: all was booked on it, and more was paid"
     assert total["counterfactual_usd"] == "70.00000001"
@@ -98,6 +99,8 @@ def test_every_report_in_every_format_says_the_same(tmp_path: Path, redis_url: s
     assert "$70.00" in (out / "savings-2026-10.html").read_text()
     (charged,) = (row for row in rows_of(out / "chargeback-2026-10.csv") if row["line"] == "total")
     assert charged["charged_nusd"] == "8000000000"
+    names = {row["SubAccountId"]: row["SubAccountName"] for row in rows_of(out / "focus-2026-10.csv")}
+    assert names == {"": "", "team-0": "Søren's", "team-1": "team-1", "team-2": "team-2"}
     assert findings((out / "focus-2026-10.csv").read_bytes()) == []
     with duckdb.connect() as connection:
         for file, column in (
@@ -121,7 +124,7 @@ def test_reports_reach_a_store_and_a_webhook(tmp_path: Path, redis_url: str) -> 
         with ledger_of_october(tmp_path, redis_url, reports) as services:
             services.books.close_hours([HourCost(IN_NOVEMBER_MS, "small", "a100-40gb", 1, 1)])
             made(services, ID=store.access_key, SECRET=store.secret_key, URL=receiver.url("/reports"))
-        assert b"team 2" in store.objects()["finance/savings-by-team-2026-10.csv"][0]
+        assert b"team-2" in store.objects()["finance/savings-by-team-2026-10.csv"][0]
         (post,) = receiver.posted("/reports")
         assert post.headers["x-parsimony-report"] == "savings-2026-W46.csv"
 
@@ -130,7 +133,6 @@ def test_a_report_by_hand_goes_the_same_way(tmp_path: Path, redis_url: str, monk
     with s3_server() as store:
         monkeypatch.setenv("ID", store.access_key)
         monkeypatch.setenv("SECRET", store.secret_key)
-        reports = f"{s3_section(store)}"
         with ledger_of_october(tmp_path, redis_url, s3_section(store)):
             options = f"--config {tmp_path}/parsimony.yaml --period 2026-10 --by team --format html"
             command = ["report", "savings", *options.split(), "--output", f"s3://{BUCKET}/by-hand/october.html"]

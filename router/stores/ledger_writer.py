@@ -22,7 +22,7 @@ from router.stores.base import Ledger, LedgerRefused
 
 logger = logging.getLogger(__name__)
 
-BATCH_SIZE = 500
+BATCH_SIZE = 2_000
 LINGER_SECONDS = 0.2
 """Pause between reads, so that records come in batches: a commit each would cost the hot path its core."""
 

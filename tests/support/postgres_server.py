@@ -12,11 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SUPERUSER = "parsimony"
+DEBIAN = Path("/usr/lib/postgresql")
+"""Where Debian puts them, a folder for each version; on no PATH."""
 
 
 def missing() -> str | None:
     """Why no server can be started here, or None."""
-    absent = [name for name in ("initdb", "postgres", "pg_ctl") if shutil.which(name) is None]
+    absent = [name for name in ("initdb", "postgres", "pg_ctl") if _program(name) is None]
     if absent:
         return f"PostgreSQL is not installed here: no {', '.join(absent)}"
     if os.geteuid() == 0 and (shutil.which("setpriv") is None or _unprivileged() is None):
@@ -44,11 +46,17 @@ def postgres_server() -> Iterator[str]:
 
 
 def _run(*command: str) -> None:
-    program = str(shutil.which(command[0]))
+    program = str(_program(command[0]))
     prefix = ["setpriv", f"--reuid={_unprivileged()}", "--clear-groups"] if os.geteuid() == 0 else []
     subprocess.run(
         [*prefix, program, *command[1:]], check=True, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
+
+
+def _program(name: str) -> str | None:
+    """Its path; the newest version's where there are several."""
+    of_versions = sorted(DEBIAN.glob(f"*/bin/{name}"), key=lambda path: float(path.parts[-3]))
+    return shutil.which(name) or (str(of_versions[-1]) if of_versions else None)
 
 
 def _unprivileged() -> str | None:

@@ -1,0 +1,199 @@
+"""Measure how fast records are written, how much room they take, and how long a month's report takes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+
+import psutil
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from sqlalchemy import Engine, text
+
+from router.stores.sql_books import SqlBooks
+from router.stores.sql_engine import create_ledger_engine, migrate, reading, writing
+from router.stores.sql_ledger import SqlLedger
+from router.stores.sql_rollups import rebuild_rollups
+from router.stores.sql_rows import ROW_COLUMNS
+from tests.benchmarks.ledger.traffic import APART_MS, MONTH_LENGTH_MS, MONTH_MS, records
+from tests.support import postgres_server
+
+REPORTS = 5
+WARM_UP = 0.2
+"""The share of the records after which memory must have stopped to grow."""
+
+
+@dataclass(slots=True)
+class Measured:
+    database: str
+    written_per_s: float = 0.0
+    cpu_us: float = 0.0
+    grown_mib: float = 0.0
+    row_bytes: float = 0.0
+    record_count: int = 0
+    rollup_count: int = 0
+    report_s: float = 0.0
+    peak_mib: float = 0.0
+
+
+def main() -> None:
+    """Read the options, measure, print. Nothing is left behind."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.ledger", description=__doc__)
+    parser.add_argument("--databases", default="sqlite,postgresql", help="which of them, with commas between")
+    parser.add_argument("--write", type=int, default=200_000, help="how many records to write (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=2_000, help="how many in one transaction (default: %(default)s)")
+    parser.add_argument(
+        "--records", type=int, default=1_000_000, help="how many the month of the report has (default: %(default)s)"
+    )
+    options = parser.parse_args()
+    console = Console()
+    console.print(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    found = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        for name in options.databases.split(","):
+            with database(name) as engine:
+                found.append(measure(name, engine, options, progress))
+    console.print(table(found))
+
+
+@contextmanager
+def database(name: str) -> Iterator[Engine]:
+    """A new one, gone afterwards."""
+    if name == "postgresql":
+        missing = postgres_server.missing()
+        if missing:
+            raise SystemExit(missing)
+        with postgres_server.postgres_server() as url:
+            yield from migrated(url)
+        return
+    with tempfile.TemporaryDirectory(prefix="ledger-") as folder:
+        yield from migrated(f"sqlite:///{folder}/ledger.sqlite")
+
+
+def migrated(url: str) -> Iterator[Engine]:
+    engine = create_ledger_engine(url)
+    migrate(engine)
+    yield engine
+    engine.dispose()
+
+
+def measure(name: str, engine: Engine, options: argparse.Namespace, progress: Progress) -> Measured:
+    found = Measured(name)
+    write(found, engine, options, progress)
+    found.row_bytes = row_bytes(engine, options.write)
+    multiply(engine, options.write, options.records, progress)
+    task = progress.add_task(f"{name}: summing up", total=None)
+    rebuild_rollups(engine, lambda done, total: progress.update(task, completed=done, total=total))
+    progress.remove_task(task)
+    report(found, engine)
+    found.peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return found
+
+
+def write(found: Measured, engine: Engine, options: argparse.Namespace, progress: Progress) -> None:
+    """The making of the records is not counted."""
+    ledger, process = SqlLedger(engine), psutil.Process()
+    task = progress.add_task(f"{found.database}: writing", total=options.write)
+    made, done, wall_s, cpu_s, warm_bytes = records(options.write), 0, 0.0, 0.0, 0
+    while batch := list(islice(made, options.batch)):
+        started_s, started_cpu_s = time.perf_counter(), time.process_time()
+        ledger.append(batch)
+        wall_s += time.perf_counter() - started_s
+        cpu_s += time.process_time() - started_cpu_s
+        done += len(batch)
+        if not warm_bytes and done >= WARM_UP * options.write:
+            warm_bytes = process.memory_info().rss
+        progress.update(task, completed=done)
+    progress.remove_task(task)
+    found.written_per_s, found.cpu_us = done / wall_s, cpu_s / done * 1e6
+    found.grown_mib = (process.memory_info().rss - warm_bytes) / 2**20
+
+
+def row_bytes(engine: Engine, count: int) -> float:
+    """Of the pages of the rows and of the texts that they share, without indexes."""
+    names = ("ledger_rows", "ledger_dimensions", "ledger_attributes", "ledger_templates")
+    if engine.dialect.name == "sqlite":
+        query = f"SELECT sum(pgsize) FROM dbstat WHERE name IN {names}"
+    else:
+        partitions = "relname ~ '^ledger_rows_([0-9]{4}_[0-9]{2}|other)$'"
+        query = f"SELECT sum(pg_relation_size(oid)) FROM pg_class WHERE {partitions} OR relname IN {names}"
+    with reading(engine) as connection:
+        return float(connection.execute(text(query)).scalar_one()) / count
+
+
+def multiply(engine: Engine, written: int, wanted: int, progress: Progress) -> None:
+    """Fills the month by copies of the records under new ids, at random times."""
+    sqlite = engine.dialect.name == "sqlite"
+    values = dict.fromkeys(ROW_COLUMNS, "") | {name: name for name in ROW_COLUMNS}
+    chance = "abs(random() % 1000003) / 1000003.0" if sqlite else "random()"
+    values["started_at_ms"] = f"{MONTH_MS} + CAST({chance} * {MONTH_LENGTH_MS} AS BIGINT)"
+    values["request_id"] = "randomblob(13)" if sqlite else "substr(uuid_send(gen_random_uuid()), 1, 13)"
+    copy = (
+        f"INSERT INTO ledger_rows ({', '.join(values)}) SELECT {', '.join(values.values())} FROM ledger_rows "
+        f"WHERE started_at_ms <= {MONTH_MS + written * APART_MS} LIMIT :some"
+    )
+    task = progress.add_task(f"{engine.dialect.name}: filling the month", total=wanted)
+    count = written
+    while count < wanted:
+        some = min(wanted - count, written)
+        with writing(engine) as connection:
+            connection.execute(text(copy), {"some": some})
+        count += some
+        progress.update(task, completed=count)
+    progress.remove_task(task)
+    if not sqlite:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("ANALYZE"))
+
+
+def report(found: Measured, engine: Engine) -> None:
+    books, span = SqlBooks(engine), (MONTH_MS, MONTH_MS + MONTH_LENGTH_MS)
+    times = []
+    for _ in range(REPORTS):
+        started_s = time.perf_counter()
+        cells = books.cells(*span, ("team_id", "deployment"))
+        times.append(time.perf_counter() - started_s)
+    found.report_s = sorted(times)[REPORTS // 2]
+    found.record_count = sum(cell.request_count for cell in cells)
+    with reading(engine) as connection:
+        found.rollup_count = connection.execute(text("SELECT count(*) FROM hourly_sums")).scalar_one()
+
+
+def table(found: list[Measured]) -> Table:
+    shown = Table(title="The ledger")
+    headings = (
+        "database",
+        "records/s written",
+        "own CPU, µs each",
+        "memory grown, MiB",
+        "bytes a row",
+        "records a month",
+    )
+    for heading in (*headings, "hourly sums", "report by team and model, s", "peak memory, MiB"):
+        shown.add_column(heading, justify="left" if heading == "database" else "right")
+    for each in found:
+        shown.add_row(
+            each.database,
+            f"{each.written_per_s:,.0f}",
+            f"{each.cpu_us:.1f}",
+            f"{each.grown_mib:.1f}",
+            f"{each.row_bytes:.0f}",
+            f"{each.record_count:,}",
+            f"{each.rollup_count:,}",
+            f"{each.report_s:.3f}",
+            f"{each.peak_mib:,.0f}",
+        )
+    return shown
+
+
+if __name__ == "__main__":
+    main()

@@ -16,6 +16,10 @@ from router.replay.fields import Fields, cost_of, first, instant_ms, mapping, pa
 from router.replay.rows import BadRow, LoggedRequest, NoCall
 
 _FIRST_ERROR = 400
+_ONLY_LENGTHS = (
+    "found lengths in bytes, as Azure OpenAI itself writes them, and no tokens; API Management's log of language models "
+    "(GatewayLlmLogs) holds tokens, and messages where they are logged"
+)
 
 
 def is_langfuse(record: Fields) -> bool:
@@ -95,14 +99,17 @@ def read_azure(record: Fields) -> LoggedRequest:
     if not model:
         raise BadRow("no model", "properties.modelName: found none; it must name the model that answered")
     request = first(properties, "requestBody", "request", "requestMessages", "RequestMessages")
+    usage = usage_of(
+        first(properties, "promptTokens", "PromptTokens", "prompt_tokens"),
+        first(properties, "completionTokens", "CompletionTokens", "completion_tokens"),
+    )
+    if usage is None and request is None and "requestLength" in properties:
+        raise BadRow("missing usage", _ONLY_LENGTHS)
     return LoggedRequest(
         model=model,
         body=request_body(request) or chat_body(model, _joined(request)),
         answer=answer_text(first(properties, "responseBody", "response", "responseMessages", "ResponseMessages")),
-        usage=usage_of(
-            first(properties, "promptTokens", "PromptTokens", "prompt_tokens"),
-            first(properties, "completionTokens", "CompletionTokens", "completion_tokens"),
-        ),
+        usage=usage,
         at_ms=instant_ms(first(properties, "time", "TimeGenerated", "timestamp")),
         application=text_of(first(properties, "objectId", "SubscriptionId", "subscriptionId")),
     )

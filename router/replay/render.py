@@ -59,7 +59,9 @@ def print_forecast(forecast: Forecast, console: Console) -> None:
         console.print(text, markup=False, highlight=False, style=style, soft_wrap=not style)
 
     baseline = _dollars(forecast.all_baseline_nusd.value)
-    say(f"{forecast.rows} rows: {forecast.judged} requests judged, {forecast.kept} as they were, {_bad(forecast)} bad")
+    say(
+        f"{forecast.rows} row{'s' * (forecast.rows != 1)}: {forecast.judged} requests judged, {forecast.kept} as they were, {_bad(forecast)} bad"
+    )
     say(f"paid {_dollars(forecast.paid_nusd)}; everything on {forecast.baseline_model} would have been {baseline}")
     say()
     if forecast.judged:
@@ -70,7 +72,7 @@ def print_forecast(forecast: Forecast, console: Console) -> None:
     for sentence in basis(forecast):
         say(f"- {sentence}")
     for bad in forecast.bad:
-        say(f"{bad.count} rows: {bad.kind}", style="yellow")
+        say(f"{bad.count} row{'s' * (bad.count != 1)}: {bad.kind}", style="yellow")
         for file, line, sentence in bad.first:
             say(f"    {file}:{line}: {sentence}")
 

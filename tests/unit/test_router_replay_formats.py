@@ -172,6 +172,13 @@ def test_a_record_of_no_format_is_refused_without_quoting_it() -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_azures_own_records_count_no_tokens() -> None:
+    properties = json.dumps({"modelName": "gpt-4", "requestLength": 300, "responseLength": 900})
+    with pytest.raises(BadRow, match="GatewayLlmLogs") as caught:
+        read_record({"time": TIME, "category": "RequestResponse", "properties": properties}, None)
+    assert caught.value.kind == "missing usage"
+
+
 def test_a_part_of_a_message_is_no_prompt() -> None:
     """Azure splits long ones: what a part says is not how hard the whole is."""
     properties = json.loads(AZURE["properties"])

@@ -17,8 +17,8 @@ from router.replay.rows import BadRow, LoggedRequest, NoCall
 
 _FIRST_ERROR = 400
 _ONLY_LENGTHS = (
-    "found lengths in bytes, as Azure OpenAI itself writes them, and no tokens; API Management's log of language models "
-    "(GatewayLlmLogs) holds tokens, and messages where they are logged"
+    "found lengths in bytes, as Azure OpenAI itself writes them, and no tokens; API Management's log of language "
+    "models (GatewayLlmLogs) holds tokens, and messages where they are logged"
 )
 
 

@@ -58,10 +58,8 @@ def print_forecast(forecast: Forecast, console: Console) -> None:
     def say(text: str = "", style: str = "") -> None:
         console.print(text, markup=False, highlight=False, style=style, soft_wrap=not style)
 
-    baseline = _dollars(forecast.all_baseline_nusd.value)
-    say(
-        f"{forecast.rows} row{'s' * (forecast.rows != 1)}: {forecast.judged} requests judged, {forecast.kept} as they were, {_bad(forecast)} bad"
-    )
+    baseline, bad_rows = _dollars(forecast.all_baseline_nusd.value), sum(bad.count for bad in forecast.bad)
+    say(f"{_rows(forecast.rows)}: {forecast.judged} requests judged, {forecast.kept} as they were, {bad_rows} bad")
     say(f"paid {_dollars(forecast.paid_nusd)}; everything on {forecast.baseline_model} would have been {baseline}")
     say()
     if forecast.judged:
@@ -72,7 +70,7 @@ def print_forecast(forecast: Forecast, console: Console) -> None:
     for sentence in basis(forecast):
         say(f"- {sentence}")
     for bad in forecast.bad:
-        say(f"{bad.count} row{'s' * (bad.count != 1)}: {bad.kind}", style="yellow")
+        say(f"{_rows(bad.count)}: {bad.kind}", style="yellow")
         for file, line, sentence in bad.first:
             say(f"    {file}:{line}: {sentence}")
 
@@ -98,8 +96,8 @@ def _table(forecast: Forecast) -> Table:
     return table
 
 
-def _bad(forecast: Forecast) -> int:
-    return sum(bad.count for bad in forecast.bad)
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"
 
 
 def _dollars(nusd: int) -> str:

@@ -136,9 +136,12 @@ class Accountant:
         forgone = charge.baseline if charge else NOTHING_FORGONE
         deployment = choice.deployment if choice else None
         classification = accepted.classification
+        measures = accepted.measures
         return SpendRecord(
             request_id=accepted.request_id,
-            **_measured(accepted),
+            kind="shadow" if measures else "request",
+            parent_id=measures.request_id if measures else None,
+            sample_share=measures.share if measures else None,
             started_at_ms=accepted.started_at_ms,
             duration_ms=_ms(now_s - accepted.started_s),
             first_token_ms=None if outcome.first_token_s is None else _ms(outcome.first_token_s - accepted.started_s),

@@ -35,7 +35,7 @@ def array_blocks(read: Callable[[int], bytes], block_bytes: int, most_bytes: int
     while buffer:
         before = (offset, line)
         found, at, inside = _elements(buffer, inside)
-        elements = tuple([(line + buffer.count(b"\n", 0, start), buffer[start:end]) for start, end in found])
+        elements = tuple(_with_lines(buffer, found, line))
         line, offset, buffer = line + buffer.count(b"\n", 0, at), offset + at, buffer[at:]
         new = read(block_bytes)
         wrong = _wrong(buffer, new, inside, line, most_bytes)
@@ -43,6 +43,14 @@ def array_blocks(read: Callable[[int], bytes], block_bytes: int, most_bytes: int
         if wrong or not new:
             return
         buffer += new
+
+
+def _with_lines(buffer: bytes, found: list[tuple[int, int]], line: int) -> Iterator[tuple[int, bytes]]:
+    counted = 0
+    for start, end in found:
+        line += buffer.count(b"\n", counted, start)
+        counted = start
+        yield line, buffer[start:end]
 
 
 def _elements(buffer: bytes, inside: bool) -> tuple[list[tuple[int, int]], int, bool]:

@@ -107,27 +107,6 @@ class KeyInfo:
         return self.revoked_at_ms is None and (self.expires_at_ms is None or now_ms < self.expires_at_ms)
 
 
-@dataclass(frozen=True, slots=True)
-class SpendGroup:
-    """The sum of all records that agree in the named columns."""
-
-    team_id: str
-    alias: str
-    deployment: str | None
-    request_model: str | None
-    reason: str
-    cache: str
-    status: str
-    usage_source: str
-    baseline_model: str
-    simulated: bool
-    request_count: int
-    input_tokens: int
-    output_tokens: int
-    cost_nusd: int
-    baseline_cost_nusd: int
-
-
 class Ledger(Protocol):
     """The append-only account of every request. All methods raise StoreUnavailable."""
 
@@ -149,10 +128,6 @@ class Ledger(Protocol):
 
         Each part is as the ledger was when it was read. What was let go (retention) does not come back.
         """
-        ...
-
-    def spend_groups(self, from_ms: int, to_ms: int, team_id: str | None = None) -> tuple[SpendGroup, ...]:
-        """Sums over the requests that started in [from_ms, to_ms)."""
         ...
 
     def usage(

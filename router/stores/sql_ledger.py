@@ -10,29 +10,13 @@ from sqlalchemy import Engine, exc, or_, select
 
 from policies.budget import Budget
 from policies.spend import SpendRecord
-from router.stores.base import LedgerRefused, SpendGroup
-from router.stores.cells import Dimension
+from router.stores.base import LedgerRefused
 from router.stores.sql_booking import Booker, Booking, Key, Known
-from router.stores.sql_books import SqlBooks
 from router.stores.sql_detail import pack_id
 from router.stores.sql_engine import reading, writing
 from router.stores.sql_rows import StoredRow, record_of, stored
 from router.stores.sql_schema import LEDGER
 from router.stores.sql_usage import usage
-
-_GROUPED_BY: tuple[Dimension, ...] = (
-    "team_id",
-    "alias",
-    "deployment",
-    "request_model",
-    "reason",
-    "cache",
-    "status",
-    "usage_source",
-    "baseline_model",
-    "simulated",
-)
-_SUMMED = ("request_count", "input_tokens", "output_tokens", "cost_nusd", "baseline_cost_nusd")
 
 
 class SqlLedger:
@@ -77,16 +61,6 @@ class SqlLedger:
             rest = query.where(
                 LEDGER.c.started_at_ms >= at_ms, or_(LEDGER.c.started_at_ms > at_ms, LEDGER.c.stored_id > id_)
             )
-
-    def spend_groups(self, from_ms: int, to_ms: int, team_id: str | None = None) -> tuple[SpendGroup, ...]:
-        """Sums over the requests that started in [from_ms, to_ms), by everything reports are broken down by."""
-        cells = SqlBooks(self._engine).cells(
-            from_ms, to_ms, _GROUPED_BY, None if team_id is None else {"team_id": [team_id]}
-        )
-        return tuple(
-            SpendGroup(**dict(cell.key), **{name: getattr(cell, name) for name in _SUMMED})  # type: ignore[arg-type]
-            for cell in cells
-        )
 
     def usage(
         self, budget: Budget, from_ms: int, to_ms: int, bucket_ms: int | None = None

@@ -79,41 +79,6 @@ def test_writers_of_the_same_records_book_them_once(ledger: Ledger) -> None:
     assert (len(new), sum(new)) == (4, 300)
 
 
-def test_sums_are_exact_and_half_open(ledger: Ledger) -> None:
-    ledger.append(
-        [
-            spend_record("a", started_at_ms=100, cost_nusd=1),
-            spend_record("b", started_at_ms=199, cost_nusd=9_000_000_000_000_001),
-            spend_record("c", started_at_ms=200, cost_nusd=50),
-        ]
-    )
-    (group,) = ledger.spend_groups(100, 200)
-    assert (group.request_count, group.cost_nusd, group.baseline_cost_nusd) == (2, 9_000_000_000_000_002, 16_800_000)
-    assert (group.input_tokens, group.output_tokens) == (240, 160)
-    assert type(group.cost_nusd) is int
-
-
-def test_groups_differ_in_every_dimension(ledger: Ledger) -> None:
-    changes: list[dict[str, Any]] = [
-        {},
-        {"team_id": "sales"},
-        {"alias": "gpt-4"},
-        {"deployment": "gpt-4"},
-        {"request_model": "gpt-4-0613"},
-        {"reason": "pinned"},
-        {"cache": "hit"},
-        {"status": "error"},
-        {"usage_source": "counted"},
-        {"baseline_model": "gpt-4o"},
-        {"simulated": True},
-    ]
-    ledger.append([spend_record(f"req_{i}", **change) for i, change in enumerate(changes)])
-    groups = ledger.spend_groups(*EVER)
-    assert len(groups) == len(changes)
-    assert {group.request_count for group in groups} == {1}
-    assert [group.team_id for group in ledger.spend_groups(*EVER, team_id="sales")] == ["sales"]
-
-
 # the truth about abandoned requests
 
 GUESS = spend_record("req_1", status="abandoned", usage_source="reserved", cost_nusd=2_000_000, duration_ms=0)

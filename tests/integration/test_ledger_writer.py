@@ -59,8 +59,8 @@ def settle(client: redis.Redis, *records: SpendRecord) -> None:
 
 
 def booked(ledger: SqlLedger) -> tuple[int, int]:
-    groups = ledger.spend_groups(0, 2**53)
-    return sum(group.request_count for group in groups), sum(group.cost_nusd for group in groups)
+    costs = [record.cost_nusd for part in ledger.records(0, 2**53) for record in part]
+    return len(costs), sum(costs)
 
 
 class Killed(BaseException):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +14,6 @@ from rich.table import Table
 from policies.budget import Budget, BudgetState
 from policies.spend import SpendRecord
 from router.reports.budgets import budget_table, history, standing_as_json, standing_table, standings
-from router.stores.base import SpendGroup
 
 NOW = datetime(2026, 11, 16, 12, tzinfo=UTC)
 USD = 10**9
@@ -44,8 +43,8 @@ class UseLedger:
     def get(self, request_id: str) -> SpendRecord | None:
         raise AssertionError("budgets need no single record")
 
-    def spend_groups(self, from_ms: int, to_ms: int, team_id: str | None = None) -> tuple[SpendGroup, ...]:
-        raise AssertionError("budgets need no groups")
+    def records(self, from_ms: int, to_ms: int, at_once: int = 5_000) -> Iterator[list[SpendRecord]]:
+        raise AssertionError("budgets need sums alone")
 
 
 def budget(**terms: Any) -> Budget:

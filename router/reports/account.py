@@ -16,7 +16,7 @@ from router.reports.corrections import Corrections, Estimator
 from router.reports.currency import USD, Currency, convert
 from router.reports.dimensions import DRIVER, TIMES, Where, check_dimensions, machine_label
 from router.reports.figures import Figures, add_up
-from router.reports.machines import Bucket, MachineCost, machine_costs
+from router.reports.machines import Bucket, MachineCost, Share, machine_costs
 from router.reports.machines import shared_out as machines_shared_out
 from router.reports.periods import HOUR, HOUR_MS, ReportPeriod
 from router.reports.postings import Posting, postings, spans
@@ -144,16 +144,18 @@ def take_account(books: Books, question: Question, estimator: Estimator = estima
     return Account(question, mine, items, found, hours)
 
 
-def _items_of(posting: Posting, correction_nusd: int, idle_nusd: int) -> Iterator[Item]:
+def _items_of(posting: Posting, correction_nusd: int, borne: Share) -> Iterator[Item]:
     """One for each driver of the posting. The main one has the counterfactual, and the rest of the cost."""
     cell, main = posting.cell, posting.main_driver
     at_ms = max(int(cell.key.get("hour_ms") or 0), posting.span.from_ms)
     others = {driver: nusd for driver, nusd in posting.drivers.items() if driver != main}
     for driver, nusd in others.items():
         yield Item(posting.labels, at_ms, driver, Figures(list_cost=-nusd).converted(posting.span.rate))
-    if idle_nusd:
-        machine: Driver = "idle_gpu"
-        yield Item(posting.labels, at_ms, machine, Figures(idle_cost=idle_nusd).converted(posting.span.rate))
+    if borne.idle_nusd:
+        yield Item(posting.labels, at_ms, "idle_gpu", Figures(idle_cost=borne.idle_nusd).converted(posting.span.rate))
+    if borne.router_nusd:
+        router = Figures(router_cost=borne.router_nusd).converted(posting.span.rate)
+        yield Item(posting.labels, at_ms, "classifier", router)
     list_cost = cell.cost_nusd + sum(others.values())
     figures = _figures(posting, list_cost, correction_nusd).converted(posting.span.rate)
     yield Item(posting.labels, at_ms, main, figures, cell.baseline_cost_nusd + correction_nusd, posting)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from policies.money import format_usd
 from policies.sampling import VERSION
 from router.reports.account import Account
+from router.reports.currency import money_text
 from router.reports.figures import percent
 from router.reports.periods import HOUR_MS, local_text
 from router.reports.tables import Provenance
@@ -134,5 +135,4 @@ def _versions(account: Account) -> str:
 
 
 def _money(account: Account, amount: int) -> str:
-    text = format_usd(amount, _DECIMALS)
-    return f"${text}" if account.question.currency.code == "USD" else f"{text} {account.question.currency.code}"
+    return money_text(amount, account.question.currency.code, _DECIMALS)

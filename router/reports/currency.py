@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
+from policies.money import format_usd
 from router.prices import PriceBook
 from router.reports.periods import EARLIEST, ReportPeriod, unix_ms
 
@@ -51,6 +52,12 @@ def currency_of(prices: PriceBook, code: str, period: ReportPeriod) -> Currency:
         return USD
     prices.rate_at(code, _day(period.from_ms))
     return Currency(code, tuple((rate.effective_from, rate.units_per_usd) for rate in prices.rates[code]))
+
+
+def money_text(amount: int, code: str, decimals: int) -> str:
+    """For people, in a sentence: "$1.50", "-$1.50", "-1.50 CNY"."""
+    text = format_usd(abs(amount), decimals)
+    return f"{'-' if amount < 0 else ''}{f'${text}' if code == 'USD' else f'{text} {code}'}"
 
 
 def convert(amount: int, rate: Fraction) -> int:

@@ -34,6 +34,14 @@ class MachineCost:
     unused: int = 0
 
 
+@dataclass(slots=True)
+class Share:
+    """What one posting bears of the machines that serve it, and of the router's."""
+
+    idle_nusd: int = 0
+    router_nusd: int = 0
+
+
 def machine_costs(hours: Iterable[HourCost], over: Sequence[Span], by_hour: bool) -> dict[Bucket, MachineCost]:
     """Of an hour that lies in a span in part, its part by time: spans that follow each other add up to the hour.
 
@@ -57,7 +65,7 @@ def machine_costs(hours: Iterable[HourCost], over: Sequence[Span], by_hour: bool
 
 def shared_out(
     costs: Mapping[Bucket, MachineCost], mine: Sequence[Posting], whole: Sequence[Posting], *, spread: bool
-) -> tuple[list[int], dict[Bucket, int]]:
+) -> tuple[list[Share], dict[Bucket, int]]:
     """What each of `mine` bears of the machines' costs, and by bucket what is left and nobody's.
 
     By what was booked at the machine's deployment; of `whole`, those that are not among `mine` bear theirs, too. With
@@ -66,7 +74,8 @@ def shared_out(
     """
     members = _by_bucket(mine, costs)
     everyone = members if whole is mine else _by_bucket(whole, costs)
-    parts, left = [0] * len(mine), {}
+    parts: list[Share] = [Share() for _ in mine]
+    left: dict[Bucket, int] = {}
     for bucket, cost in costs.items():
         shared, kept = _shared_and_kept(bucket, cost, spread)
         total = sum(weight for _, weight in everyone.get(bucket, ()))
@@ -76,7 +85,10 @@ def shared_out(
         left[bucket] = kept
         indexes, weights = zip(*members[bucket], strict=True) if members.get(bucket) else ((), ())
         for index, part in zip(indexes, allot(shared, [*weights, total - sum(weights)]), strict=False):
-            parts[index] += part
+            if bucket.source == ROUTER:
+                parts[index].router_nusd += part
+            else:
+                parts[index].idle_nusd += part
     return parts, {bucket: nusd for bucket, nusd in left.items() if nusd}
 
 

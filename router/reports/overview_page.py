@@ -14,6 +14,7 @@ from policies.money import format_usd
 from router.reports.account import Line
 from router.reports.bars import BAR_CELLS, bar, bare_table
 from router.reports.budgets import TABLE_DECIMALS, budget_table
+from router.reports.currency import money_text
 from router.reports.dimensions import CAUSES, title_of
 from router.reports.figures import Figures, percent
 from router.reports.overview import BREAKDOWNS, Overview
@@ -105,8 +106,7 @@ def _drivers(shown: Overview, cells: int) -> Table:
 
 
 def _money(shown: Overview, amount: int) -> str:
-    text = format_usd(amount, TABLE_DECIMALS)
-    return f"${text}" if shown.currency == "USD" else f"{text} {shown.currency}"
+    return money_text(amount, shown.currency, TABLE_DECIMALS)
 
 
 def _percent(figures: Figures) -> str:

@@ -43,7 +43,13 @@ def assert_adds_up(account: Account, by: Sequence[str]) -> None:
 
 @given(books(), dimensions, st.booleans())
 def test_lines_and_drivers_add_up_by_any_dimensions(ledger: RecordBooks, by: tuple[str, ...], spread: bool) -> None:
-    assert_adds_up(account_of(ledger, by, spread=spread), by)
+    account = account_of(ledger, by, spread=spread)
+    assert_adds_up(account, by)
+    assert account.total.drivers.get("classifier", 0) == -account.total.figures.router_cost
+    assert account.total.drivers.get("idle_gpu", 0) == -account.total.figures.idle_cost
+    assert account.total.figures.router_cost == sum(
+        h.cost_nusd for h in ledger.hour_costs(*_span()) if h.source == ROUTER
+    )
 
 
 @given(books(), dimensions)

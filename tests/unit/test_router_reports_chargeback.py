@@ -53,7 +53,8 @@ def test_who_used_a_machine_pays_for_the_hours_in_which_nobody_did() -> None:
     assert {team: row["charged"] for team, row in rows.items()} == {
         "support": 300 + 7 + 1_200 + 35, "sales": 100 + 400 + 35,
     }  # fmt: skip
-    assert (rows["support"]["list_cost"], rows["support"]["measuring_cost"]) == (300, 7)
+    parts = ("list_cost", "measuring_cost", "idle_cost", "router_cost")
+    assert tuple(rows["support"][name] for name in parts) == (300, 7, 1_200, 35)
     own = table_of(ledger, "team", where={"team": ["sales"]}).total_record()
     assert own["charged"] == rows["sales"]["charged"]
 

@@ -297,8 +297,8 @@ def _detail(accepted: Accepted, outcome: Outcome) -> dict[str, Any]:
         detail["max_tokens"] = dict(accepted.caps)
     if len(outcome.attempts) > 1 or outcome.status == "error":
         detail["attempts"] = [attempt.to_json() for attempt in outcome.attempts]
-    if accepted.measures is not None:
-        detail["booked_nusd"] = accepted.measures.booked_nusd
+    if accepted.measures is not None and accepted.measures.discount_nusd:
+        detail["discount_nusd"] = accepted.measures.discount_nusd
     if accepted.request.choices > 1:
         detail["choices"] = accepted.request.choices
     if outcome.charge is not None:

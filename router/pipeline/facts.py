@@ -25,8 +25,8 @@ class Measured:
 
     request_id: str
     share: float
-    booked_nusd: int
-    """Its counterfactual as booked, without the discount of the baseline's prompt cache."""
+    discount_nusd: int
+    """What the baseline's prompt cache is taken to have had off its counterfactual: off the measured cost, too."""
 
 
 @record()

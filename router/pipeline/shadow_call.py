@@ -115,6 +115,7 @@ class ShadowCall:
         undiscounted_nusd = cost_of_tokens_nusd(
             booked.baseline_input_tokens, booked.baseline_output_tokens, choice.price
         )
+        discount_nusd = undiscounted_nusd - booked.baseline_cost_nusd
         return replace(
             original,
             request_id=self._new_request_id(),
@@ -129,7 +130,7 @@ class ShadowCall:
             shadow_price=0.0,
             rate_limits=(),
             tags=(SHADOW_TAG,),
-            measures=Measured(booked.request_id, request.share, undiscounted_nusd),
+            measures=Measured(booked.request_id, request.share, discount_nusd),
         )
 
     async def _admit(self, accepted: Accepted, applied: Applied) -> Admitted:

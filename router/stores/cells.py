@@ -67,7 +67,9 @@ class Cell:
 class ShadowSample:
     """A request that went to the baseline, too: what the counterfactual was booked at, and what it really is.
 
-    `share` is the probability with which it was drawn. Nano-USD; both are without discounts of prompt caches.
+    `share` is the probability with which it was drawn. Nano-USD; both with the discount that the counterfactual was
+    booked with: a request that is asked again finds in the provider's cache what one that was asked once would not
+    have.
     """
 
     request_id: str

@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Engine, Select, false, func, or_, select, text
+from sqlalchemy import Engine, Row, Select, false, func, or_, select, text
 from sqlalchemy.sql.elements import ColumnElement
 
 from router.stores.cells import HOUR_MS, Cell, Dimension, Filter, HourCost, ShadowSample
+from router.stores.sql_detail import join_detail
 from router.stores.sql_engine import reading, writing
 from router.stores.sql_facts import Facts, facts
 from router.stores.sql_rows import SUMS
@@ -50,8 +51,10 @@ class SqlBooks:
                 LEDGER.c.task,
                 LEDGER.c.baseline_model,
                 LEDGER.c.baseline_cost_nusd.label("booked_nusd"),
-                (shadow.c.cost_nusd - shadow.c.retries_nusd + shadow.c.prompt_cache_nusd).label("actual_nusd"),
-                shadow.c.sample_share.label("share"),
+                (shadow.c.cost_nusd - shadow.c.retries_nusd + shadow.c.prompt_cache_nusd).label("undiscounted_nusd"),
+                shadow.c.sample_share,
+                shadow.c.detail_template,
+                shadow.c.detail_numbers,
             )
             .join(shadow, shadow.c.stored_parent_id == LEDGER.c.stored_id)
             .where(shadow.c.kind == "shadow", shadow.c.status == "ok", shadow.c.sample_share.is_not(None))
@@ -59,7 +62,7 @@ class SqlBooks:
             .order_by(LEDGER.c.started_at_ms, LEDGER.c.request_id)
         )
         with reading(self._engine) as connection:
-            return tuple(ShadowSample(**row) for row in connection.execute(query).mappings())
+            return tuple(_sample(row) for row in connection.execute(query))
 
     def close_hours(self, costs: Sequence[HourCost]) -> int:
         if not costs:
@@ -108,6 +111,21 @@ class SqlBooks:
                 cost.cost_nusd,
                 booked.get((cost.hour_ms, cost.source), 0),
             )
+
+
+def _sample(row: Row[Any]) -> ShadowSample:
+    detail = join_detail(row.detail_template, bytes(row.detail_numbers))
+    return ShadowSample(
+        request_id=row.request_id,
+        started_at_ms=row.started_at_ms,
+        deployment=row.deployment,
+        alias=row.alias,
+        task=row.task,
+        baseline_model=row.baseline_model,
+        booked_nusd=row.booked_nusd,
+        actual_nusd=max(row.undiscounted_nusd - detail.get("discount_nusd", 0), 0),
+        share=row.sample_share,
+    )
 
 
 def _sums_of(part: Facts, by: Sequence[Dimension], where: Filter | None) -> Select[Any]:

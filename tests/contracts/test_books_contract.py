@@ -146,6 +146,7 @@ def test_a_sample_is_a_request_and_what_the_baseline_really_asked_for_it(ledger:
         cost_nusd=1_000,
         retries_nusd=30,
         prompt_cache_nusd=5,
+        detail={"discount_nusd": 70},
         **SHADOW,
     )
     ledger.append([shadow, asked, spend_record("other", started_at_ms=101)])
@@ -157,7 +158,7 @@ def test_a_sample_is_a_request_and_what_the_baseline_really_asked_for_it(ledger:
         "auto",
     )
     assert (sample.task, sample.baseline_model, sample.booked_nusd) == ("code", "gpt-4", 900)
-    assert (sample.actual_nusd, sample.share) == (975, 0.05)
+    assert (sample.actual_nusd, sample.share) == (905, 0.05)
     assert books.samples(101, 200) == books.samples(0, 100) == ()
     assert books.samples(0, 200, {"project_id": ["web"]}) == (sample,)
     assert books.samples(0, 200, {"project_id": ["app"]}) == books.samples(0, 200, {"kind": ["shadow"]}) == ()

@@ -87,6 +87,9 @@ def _sample(request: SpendRecord, shadow: SpendRecord) -> ShadowSample:
         task=request.task,
         baseline_model=request.baseline_model,
         booked_nusd=request.baseline_cost_nusd,
-        actual_nusd=shadow.cost_nusd - shadow.retries_nusd + shadow.prompt_cache_nusd,
+        actual_nusd=shadow.cost_nusd
+        - shadow.retries_nusd
+        + shadow.prompt_cache_nusd
+        - shadow.detail.get("discount_nusd", 0),
         share=1.0 if shadow.sample_share is None else shadow.sample_share,
     )

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, Engine, bindparam, delete, func, select, text
+from sqlalchemy import Connection, Engine, bindparam, delete, select, text
 
-from router.stores.sql_engine import reading, writing
+from router.stores.sql_engine import writing
 from router.stores.sql_schema import LEDGER_ROWS, LEDGER_STATE
 from router.stores.sql_turns import take_turn
 
@@ -105,11 +105,6 @@ def rows_from_ms(connection: Connection) -> int:
     """From when on the ledger has its records, and not only their sums."""
     query = select(LEDGER_STATE.c.value).where(LEDGER_STATE.c.name == _ROWS_FROM_MS)
     return connection.execute(query).scalar() or 0
-
-
-def oldest_row_ms(engine: Engine) -> int | None:
-    with reading(engine) as connection:
-        return connection.execute(select(func.min(LEDGER_ROWS.c.started_at_ms))).scalar()
 
 
 def _remember_that_rows_begin(connection: Connection, at_ms: int) -> None:

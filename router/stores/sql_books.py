@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Engine, Row, Select, false, func, or_, select, text
+from sqlalchemy import Engine, Select, false, func, or_, select, text
 from sqlalchemy.sql.elements import ColumnElement
 
 from router.stores.cells import HOUR_MS, Cell, Dimension, Filter, HourCost, ShadowSample
@@ -113,7 +113,7 @@ class SqlBooks:
             )
 
 
-def _sample(row: Row[Any]) -> ShadowSample:
+def _sample(row: Any) -> ShadowSample:
     detail = join_detail(row.detail_template, bytes(row.detail_numbers))
     return ShadowSample(
         request_id=row.request_id,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.prices import ExchangeRate, PriceBook, UnknownCurrency
-from router.reports.currency import USD, Currency, convert, currency_of
+from router.reports.currency import USD, Currency, convert, currency_of, money_text
 from router.reports.periods import ReportPeriod
 
 DAY_MS = 86_400_000
@@ -50,6 +50,11 @@ def test_a_currency_without_a_rate_on_the_first_day_is_refused(code: str) -> Non
 def test_conversion_is_exact_to_half_a_billionth(amount: int, rate: Fraction) -> None:
     assert abs(convert(amount, rate) - amount * rate) <= Fraction(1, 2)
     assert convert(-amount, rate) == -convert(amount, rate)
+
+
+def test_a_minus_stands_before_the_sign() -> None:
+    pairs = ((5, "USD"), (-5, "USD"), (-5, "CNY"))
+    assert [money_text(cents * 10**7, code, 2) for cents, code in pairs] == ["$0.05", "-$0.05", "-0.05 CNY"]
 
 
 @given(st.integers(0, 20 * DAY_MS), st.integers(1, 20 * DAY_MS))

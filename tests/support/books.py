@@ -43,7 +43,8 @@ class RecordBooks:
         found = [
             _sample(measured[shadow.parent_id], shadow)
             for shadow in self.records
-            if shadow.kind == "shadow" and shadow.status == "ok" and shadow.parent_id in measured
+            if (shadow.kind, shadow.status) == ("shadow", "ok") and shadow.parent_id in measured
+            if shadow.sample_share is not None and measured[shadow.parent_id].deployment is not None
         ]
         return tuple(sorted(found, key=lambda sample: (sample.started_at_ms, sample.request_id)))
 
@@ -91,5 +92,5 @@ def _sample(request: SpendRecord, shadow: SpendRecord) -> ShadowSample:
         - shadow.retries_nusd
         + shadow.prompt_cache_nusd
         - shadow.detail.get("discount_nusd", 0),
-        share=1.0 if shadow.sample_share is None else shadow.sample_share,
+        share=shadow.sample_share or 0.0,
     )

@@ -27,6 +27,7 @@ from tests.benchmarks.ledger.traffic import APART_MS, MONTH_LENGTH_MS, MONTH_MS,
 from tests.support import postgres_server
 
 REPORTS = 5
+WIDTH = 150
 WARM_UP = 0.2
 """The share of the records after which memory must have stopped to grow."""
 
@@ -62,7 +63,7 @@ def main() -> None:
         for name in options.databases.split(","):
             with database(name) as engine:
                 found.append(measure(name, engine, options, progress))
-    console.print(table(found))
+    console.print(table(found), width=max(console.width, WIDTH))
 
 
 @contextmanager

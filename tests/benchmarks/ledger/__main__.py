@@ -63,7 +63,7 @@ def main() -> None:
         for name in options.databases.split(","):
             with database(name) as engine:
                 found.append(measure(name, engine, options, progress))
-    console.print(table(found), width=max(console.width, WIDTH))
+    Console(width=max(console.width, WIDTH)).print(table(found))
 
 
 @contextmanager

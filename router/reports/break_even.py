@@ -185,9 +185,9 @@ _COLUMNS = (
     Column("requests_per_day", "requests a day now", "number", "requests a day"),
     Column("machine_cost_per_day", "a machine a day", "money", "USD"),
     Column("requests_per_machine", "it can take", "count", "requests a day"),
-    Column("input_tokens", "input tokens", "number", "tokens", description="of a request, on average"),
-    Column("output_tokens", "output tokens", "number", "tokens", description="of a request, on average"),
-    Column("api_cost_per_request", "API a request", "money", "USD"),
+    Column("input_tokens", "input tokens", "number", "tokens", description="of a request, on average", detail=True),
+    Column("output_tokens", "output tokens", "number", "tokens", description="of a request, on average", detail=True),
+    Column("api_cost_per_request", "API a request", "money", "USD", detail=True),
 )
 
 

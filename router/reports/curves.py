@@ -88,7 +88,7 @@ def _grid(x: Axis, y: Axis) -> Iterator[str]:
         yield _line(_LEFT, at, _WIDTH - _RIGHT, at, 'stroke="currentColor" stroke-opacity="0.12"')
         yield _text(_LEFT - 6, at + 4, f"${_short_dollars(decade)}", "end")
     yield _text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 12, "requests a day", "middle")
-    yield _text(_LEFT, _TOP - 6, "a day", "end")
+    yield _text(_LEFT + 4, _TOP - 6, "a day", "start")
 
 
 def _present(outlook: Outlook, x: Axis) -> Iterator[str]:

@@ -20,6 +20,8 @@ from router.reports.tables import Column, Provenance, ReportTable, Value
 from router.stores.entries import as_iso
 
 _RUNS_AS_FORMULA = "=+-@\t\r"
+_NAME_WIDTH = 16
+"""Columns that a name has at least, if it is so long."""
 _UNBOUNDED = 100_000
 
 # ---- for people ----------------------------------------------------------------------------------
@@ -59,8 +61,10 @@ def _grid(table: ReportTable, at: Sequence[int]) -> Table:
     for index in at:
         column = table.columns[index]
         is_text = column.kind in ("text", "instant")
-        # Amounts are never cut short; names fold.
-        grid.add_column(_heading(column), justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text)
+        widest = max((len(_shown(column, row[index])) for row in _rows_and_total(table)), default=0)
+        # Amounts are never cut short; headings wrap, and long names fold.
+        width = min(widest, _NAME_WIDTH) if is_text else widest
+        grid.add_column(_heading(column), justify="left" if is_text else "right", overflow="fold", min_width=width)
     for row in _rows_and_total(table):
         style = "bold" if row is table.total else ""
         grid.add_row(*(Text(_shown(table.columns[index], row[index]), style=style) for index in at))

@@ -13,7 +13,7 @@ from math import floor, log10
 from policies.money import NUSD_PER_USD, format_usd
 
 WIDTH = 760
-_LABEL_LETTERS = 30
+_LABEL_LETTERS = 34
 _TICKS = 5
 
 
@@ -101,7 +101,7 @@ def label(x: float, y: float, words: str, anchor: str = "start", name: str = "la
 def money(amount: int, currency: str, decimals: int | None = None) -> str:
     """With as many places as its size needs, and its thousands apart: $1,234, $12.34, $0.001234."""
     size = abs(amount)
-    places = 2 if size >= NUSD_PER_USD else 4 if size >= NUSD_PER_USD // 100 else 6
+    places = 2 if size >= NUSD_PER_USD or not size else 4 if size >= NUSD_PER_USD // 100 else 6
     text = format_usd(amount, places if decimals is None else decimals)
     whole, point, fraction = text.lstrip("-").partition(".")
     sign = "−" if text.startswith("-") else ""

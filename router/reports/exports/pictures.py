@@ -11,7 +11,7 @@ from router.reports.exports.drawing import WIDTH, Picture, Scale, bar, frame, la
 from router.reports.exports.waterfall import steps, waterfall
 from router.reports.tables import Column, ReportTable
 
-_LEFT, _RIGHT, _TOP, _BAR, _GAP = 210, 120, 24, 13, 14
+_LEFT, _RIGHT, _TOP, _BAR, _GAP = 240, 120, 24, 13, 14
 _MOST_BARS = 12
 _MOST_POINTS = 400
 _TIME_HEIGHT, _TIME_LEFT, _TIME_BOTTOM = 260, 90, 40

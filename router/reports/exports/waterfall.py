@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from router.reports.exports.drawing import WIDTH, Picture, Scale, bar, frame, label, line, money
 
-_LEFT, _RIGHT, _ROW, _BAR, _TOP = 210, 120, 30, 18, 14
+_LEFT, _RIGHT, _ROW, _BAR, _TOP = 240, 120, 30, 18, 14
 
 
 @dataclass(frozen=True, slots=True)

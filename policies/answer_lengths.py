@@ -23,7 +23,7 @@ KNEE_TOKENS = 150
 """By hand, between 100 and 200, where recorded answers of four models to 603 prompts hardly care."""
 _TYPICAL = 0.87
 """The mean of the logarithm over answers of usual spread, as a share of the logarithm at their mean length. By hand:
-what it is of a lognormal distribution whose logarithm has a standard deviation of 0.9."""
+what it is of a lognormal distribution whose logarithm has a standard deviation of 0.85."""
 
 
 @dataclass(frozen=True, slots=True)

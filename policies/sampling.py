@@ -13,7 +13,8 @@ The interval is made of two parts. The bulk: a t distribution with the jackknife
 line that was fitted to themselves (a request's residual without it is r / (1 - h)). The tail: some models ramble on, in
 one answer of a hundred, until they are cut off; a sample of thirty misses that three times in four, and an interval
 from what it saw covers the truth as rarely as 75 % of the time. So how many such answers there are is given a Beta
-distribution that starts from what is known of the model, not from nothing.
+distribution that starts from what is known of the model, not from nothing. Of a model that does not ramble on no
+residual is set apart: where a bulk is skewed, or has two humps, intervals would become too narrow.
 
 Amounts are integers; in between, where things are estimated, they are floats, and they are rounded once.
 """
@@ -57,6 +58,8 @@ _RAMBLING_SHARE, _STEADY_SHARE = 0.0115, 0.002
 _PRIOR_EXCESS = 8.0
 """By how many usual answers one that rambles on is longer."""
 _EXCESS_CV = 0.6
+_RARE = 0.1
+"""Up to so many of the samples are a tail. More that lie far out are no accidents, but a second kind of answer."""
 
 _Floats = NDArray[np.float64]
 
@@ -103,6 +106,8 @@ class Estimate:
 
 def estimate(strata: Sequence[Stratum]) -> Estimate:
     """The same for the same strata, in whatever order they come. Raises ValueError for a share outside (0, 1]."""
+    for stratum in strata:
+        _check_shares(stratum)
     found: dict[str, StratumEstimate] = {}
     low, high = np.zeros(_DRAWS), np.zeros(_DRAWS)
     for group in _groups(strata):
@@ -112,6 +117,12 @@ def estimate(strata: Sequence[Stratum]) -> Estimate:
     total = sum(one.corrected_nusd for one in found.values())
     ends = _ends(low, high)
     return Estimate(total, min(ends[0], total), max(ends[1], total), found)
+
+
+def _check_shares(stratum: Stratum) -> None:
+    for _, _, share in stratum.samples:
+        if not 0 < share <= 1:
+            raise ValueError(f"stratum {stratum.name!r}: a sample's share must lie in (0, 1]; found {share}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,22 +165,24 @@ def _estimated(group: Sequence[Stratum]) -> _Drawn:
     prior_sd = max(one.prior_sd for one in group)
     sample = np.array([drawn for one in group for drawn in one.samples], dtype=float).reshape(-1, 3)
     x, y, share = sample.T
-    if not ((share > 0) & (share <= 1)).all():
-        raise ValueError(f"stratum {group[0].name!r}: a sample's share must lie in (0, 1]; found {share.min()}")
-    if len(x) == 0 or not x.sum() or not booked:
+    if len(x) == 0 or not x.sum() or not booked or not count:
         draws = booked * np.exp(prior_sd * rng.standard_normal(_DRAWS))
         return _Drawn(booked, draws, draws, "prior")
-    weights = 1 / share
+    weights = share.min() / share
     weights *= count / weights.sum()
     total, residuals = _regression(x, y, weights, booked, count)
-    bulk = _Bulk.of(residuals, y.mean())
-    base, sd = total - float(weights @ bulk.excess), _sd(residuals[~bulk.outlies], weights[~bulk.outlies], share, y)
-    total, base, sd, basis = _with_prior(total, base, sd, booked, prior_sd, len(x))
+    rambles = any(one.rambles for one in group)
+    bulk = _Bulk.of(residuals, weights, y, rambles)
+    total, base, sd, basis = _with_prior(
+        total, total - float(weights @ bulk.excess), bulk.sd(), booked, prior_sd, len(x)
+    )
     spread = base + sd * rng.standard_t(max(len(x) - 2, 2), _DRAWS)
-    rambling = _RAMBLING_SHARE if any(one.rambles for one in group) else _STEADY_SHARE
-    seen = bulk.tail(rng, count, 0.0, 0.0)
-    likely = bulk.tail(rng, count, rambling * _PRIOR_REQUESTS, _PRIOR_EXCESS * float(np.median(y)))
-    return _Drawn(total, spread + seen, spread + likely, basis)
+    rambling = _RAMBLING_SHARE if rambles else _STEADY_SHARE
+    seen = bulk.tail(rng, 0.0, 0.0)
+    likely = bulk.tail(rng, rambling * _PRIOR_REQUESTS, _PRIOR_EXCESS * float(np.median(y)))
+    # What was seen was spent: no total is less, though a line may fall below it.
+    least = float(y.sum())
+    return _Drawn(max(total, least), np.maximum(spread + seen, least), np.maximum(spread + likely, least), basis)
 
 
 def _regression(x: _Floats, y: _Floats, weights: _Floats, booked: float, count: int) -> tuple[float, _Floats]:
@@ -184,14 +197,6 @@ def _regression(x: _Floats, y: _Floats, weights: _Floats, booked: float, count: 
     return count * mean_y + slope * (booked - count * mean_x), residuals
 
 
-def _sd(residuals: _Floats, weights: _Floats, share: _Floats, y: _Floats) -> float:
-    """Of the total, over samples that might have been drawn. Of what was sampled nothing is uncertain."""
-    squares = (residuals - residuals.mean()) ** 2
-    # One request's worth of what was supposed before stands in for the degree of freedom that the mean took.
-    prior = (_RESIDUAL_CV * y.mean()) ** 2 * float((weights**2).mean())
-    return float(np.sqrt((1 - share.mean()) * (float(weights**2 @ squares) + prior)))
-
-
 def _with_prior(
     total: float, base: float, sd: float, booked: float, prior_sd: float, sample_count: int
 ) -> tuple[float, float, float, EstimateBasis]:
@@ -199,39 +204,62 @@ def _with_prior(
     lean = 1 - sample_count / ENOUGH
     if lean <= 0 or not prior_sd or not sd:
         return total, base, sd, "samples"
-    known = lean / (prior_sd * booked) ** 2
-    weight = known / (known + 1 / sd**2)
+    weight = 1 / (1 + (prior_sd * booked / sd) ** 2 / lean)
     towards = weight * (booked - total)
     return total + towards, base + towards, sd * float(np.sqrt(1 - weight)), "mixed"
 
 
 @dataclass(frozen=True, slots=True)
 class _Bulk:
-    """Residuals parted into bulk and tail; `excess` is how far each of the tail's is from the bulk, else nothing."""
+    """Residuals parted into bulk and tail; `excess` is how far each of the tail's is from the bulk, else nothing.
 
+    A request's weight is how many it stands for, itself among them; `usual` is the mean of the truth.
+    """
+
+    residuals: _Floats
+    weights: _Floats
     outlies: NDArray[np.bool_]
     excess: _Floats
+    usual: float
 
     @classmethod
-    def of(cls, residuals: _Floats, mean: float) -> _Bulk:
+    def of(cls, residuals: _Floats, weights: _Floats, y: _Floats, rambles: bool) -> _Bulk:
+        usual = float(weights @ y) / float(weights.sum())
         middle = np.median(residuals)
-        sd = max(_NORMAL_MAD * float(np.median(np.abs(residuals - middle))), 0.05 * abs(mean))
+        sd = max(_NORMAL_MAD * float(np.median(np.abs(residuals - middle))), 0.05 * abs(usual))
         outlies = residuals > middle + _OUTLIER * sd
-        if len(residuals) < ENOUGH:
+        if not rambles or len(residuals) < ENOUGH or outlies.sum() > _RARE * len(residuals):
             outlies = np.zeros(len(residuals), dtype=bool)
-        return cls(outlies, np.where(outlies, residuals - residuals[~outlies].mean(), 0.0))
+        excess = np.where(outlies, residuals - residuals[~outlies].mean(), 0.0)
+        return cls(residuals, weights, outlies, excess, usual)
 
-    def tail(self, rng: np.random.Generator, count: int, prior_count: float, prior_excess: float) -> Any:
+    def sd(self) -> float:
+        """Of the bulk's total, over samples that might have been drawn."""
+        residuals, weights = self.residuals[~self.outlies], self.weights[~self.outlies]
+        squares = (residuals - float(weights @ residuals) / float(weights.sum())) ** 2
+        # One more request stands in for the degree of freedom that the mean took: as far off as was supposed before,
+        # but, where there are enough, no farther than the farthest.
+        another = (_RESIDUAL_CV * self.usual) ** 2
+        if len(residuals) >= ENOUGH:
+            another = min(another, float(squares.max()))
+        # Of what was sampled nothing is uncertain, only of the others that it stands for.
+        uncertain = weights * np.maximum(weights - 1, 0)
+        return float(np.sqrt(uncertain @ squares + uncertain.mean() * another))
+
+    def tail(self, rng: np.random.Generator, prior_count: float, prior_excess: float) -> Any:
         """Draws of what answers that ramble on add to the bulk: those that were seen, and those that were not."""
-        seen, size = int(self.outlies.sum()), len(self.excess)
+        size, count, seen_excess = len(self.excess), float(self.weights.sum()), float(self.excess.sum())
+        # Where those that ramble on were likelier to be drawn, each counts for less than one of the sample.
+        relative = self.weights * size / count
+        seen = float(relative @ self.outlies)
         alpha = seen + prior_count
         if not alpha:
             return 0.0
-        beta = max(size - seen, 0) + _PRIOR_REQUESTS * bool(prior_count) - prior_count
-        share = rng.beta(alpha, beta, _DRAWS)
-        mean = (float(self.excess.sum()) + prior_count * prior_excess) / alpha
+        beta = size - seen + (_PRIOR_REQUESTS - prior_count if prior_count else 0.0)
+        unseen = max(count - size, 0.0) * rng.beta(alpha, beta, _DRAWS)
+        mean = (float(relative @ self.excess) + prior_count * prior_excess) / alpha
         means = mean * np.maximum(1 + _EXCESS_CV / np.sqrt(seen + 1) * rng.standard_normal(_DRAWS), 0) if seen else mean
-        return float(self.excess.sum()) + share * (count - size) * means
+        return seen_excess + unseen * means
 
 
 def _shared_out(group: Sequence[Stratum], drawn: _Drawn) -> dict[str, StratumEstimate]:

@@ -89,8 +89,9 @@ def _progress() -> Progress:
 
 def _print(found: Evaluation, console: Console) -> None:
     table = Table(title=f"What {found.baseline} would have cost, from the answers of {found.small}")
-    for heading in ("estimate", "bias", "sd", "95 % intervals that hold", "mean width"):
-        table.add_column(heading, justify="left" if heading == "estimate" else "right")
+    table.add_column("estimate", no_wrap=True)
+    for heading in ("bias", "sd", "95 % intervals that hold", "mean width"):
+        table.add_column(heading, justify="right")
     table.add_row(f"from {found.sample_count} samples", *_cells(found.ours))
     table.add_row("plain ratio of lengths", *_cells(found.ratio))
     table.add_row("before any sample", _percent(found.booked_bias), "", "", "")

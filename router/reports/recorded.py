@@ -8,9 +8,11 @@ the baseline's to those alone. What it says of all is then compared with what th
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,8 @@ class Pair:
 
 def read_recorded(path: Path, pair: Pair) -> tuple[list[Recorded], Counter[str]]:
     """The prompts that both models answered, and how many were left out, by why. Raises RecordedError."""
+    if pair.small == pair.baseline:
+        raise RecordedError(f"{pair.small!r} cannot be compared with itself: name another model or another baseline")
     found: list[Recorded] = []
     left_out: Counter[str] = Counter()
     models: set[str] = set()
@@ -117,7 +121,7 @@ def _lines(path: Path) -> Iterator[bytes]:
             for line in lines:
                 if line.strip():
                     yield line
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise RecordedError(f"{path}: cannot be read: {error}") from error
 
 
@@ -152,8 +156,11 @@ def evaluate(
     seed: int = 0,
     on_resample: Callable[[], None] = lambda: None,
 ) -> Evaluation:
-    """Both estimators on the same resamples, each of `share` of the prompts. Raises RecordedError for too few."""
-    size = round(share * len(rows))
+    """Both estimators on the same resamples, each of `share` of the prompts.
+
+    Raises RecordedError for too few, and for a baseline that costs nothing.
+    """
+    size = round(share * len(rows)) if isfinite(share) else 0
     if size < LEAST or size >= len(rows):
         raise RecordedError(
             f"a share of {share:g} of {len(rows)} prompts is a sample of {size}; it must have {LEAST} at least, "
@@ -161,6 +168,8 @@ def evaluate(
         )
     rng = np.random.default_rng(seed)
     truth = sum(row.actual_nusd for row in rows)
+    if not truth:
+        raise RecordedError(f"the answers of {pair.baseline!r} cost nothing at its price: there is nothing to estimate")
     ours: list[Estimate] = []
     ratios: list[StratumEstimate] = []
     for _ in range(resamples):

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from operator import add, sub
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, exc
 
+from policies.repricing import Amounts
+from policies.spend import SpendRecord
 from router.stores.cells import HOUR_MS
+from router.stores.sql_amounts import PRICED, change_amounts, keep_amounts
 from router.stores.sql_partitions import make_partitions
-from router.stores.sql_rows import ATTRIBUTES, DIMENSIONS, ROW_COLUMNS, SUMS, TEMPLATES, StoredRow
+from router.stores.sql_rows import ATTRIBUTES, DIMENSIONS, ROW_COLUMNS, SUMS, TEMPLATES, StoredRow, repriced_texts
 from router.stores.sql_schema import (
     LEDGER_ATTRIBUTES,
     LEDGER_DIMENSIONS,
     LEDGER_ROWS,
     LEDGER_TEMPLATES,
 )
-from router.stores.sql_texts import Texts, Values, in_parts
+from router.stores.sql_texts import Texts, Values, array, array_of_bytes, in_parts
 from router.stores.sql_turns import take_turn
 
 Key = tuple[bytes, int]
@@ -56,7 +59,7 @@ class Booking:
         for some in in_parts(keys):
             ids, times_ms = zip(*some, strict=True)
             if self._connection.dialect.name == "postgresql":
-                wanted = (_array(f'"\\\\x{id_.hex()}"' for id_ in ids), _array(map(str, times_ms)))
+                wanted = (array_of_bytes(ids), array(times_ms))
                 rows = self._connection.exec_driver_sql(_KNOWN_PAIRS, wanted)
             else:
                 places = ", ".join("?" * len(ids))
@@ -66,19 +69,34 @@ class Booking:
 
     def replace(self, old: Sequence[Known], new: Sequence[StoredRow]) -> None:
         """Takes `old` out, puts `new` in, and adds the difference to the sums of their hours."""
-        sums: dict[tuple[int, int], Sequence[int]] = defaultdict(lambda: (0,) * (1 + len(SUMS)))
+        differences = _Differences()
         for known in old:
-            at = known.dimension_id, _hour(known.started_at_ms)
-            sums[at] = tuple(map(sub, sums[at], (1, *known[-len(SUMS) :])))
+            differences.subtract(known.dimension_id, known.started_at_ms, (1, *_sums_of(known)))
         if old:
             gone = [{"id": known.stored_id, "at_ms": known.started_at_ms} for known in old]
             self._connection.execute(_DELETE, gone)
         for row, ids in zip(new, rows_ids := self._ids(new), strict=True):
-            at = ids[0], _hour(row.record.started_at_ms)
-            sums[at] = tuple(map(add, sums[at], row.sums))
+            differences.add(ids[0], row.record.started_at_ms, row.sums)
         make_partitions(self._connection, {row.record.started_at_ms for row in new})
         _insert(self._connection, [(*ids, *row.values) for row, ids in zip(new, rows_ids, strict=True)])
-        _add(self._connection, sums)
+        differences.write(self._connection)
+
+    def reprice(self, repricing_id: int, changes: Sequence[tuple[Known, SpendRecord, Amounts]]) -> None:
+        """Gives booked rows other amounts where they lie, and adds the difference to the sums of their hours; what
+        they said is kept as that which `repricing_id` replaced. Of a row, the record is as it was read."""
+        texts = [repriced_texts(record, amounts) for _, record, amounts in changes]
+        dimensions = self._texts(self._booker.dimensions, {each[0] for each in texts})
+        attributes = self._texts(self._booker.attributes, {each[1] for each in texts})
+        differences, rows = _Differences(), []
+        for (known, _, amounts), of_row in zip(changes, texts, strict=True):
+            sums, dimension_id = _sums_of(known), dimensions[of_row[0]]
+            differences.subtract(known.dimension_id, known.started_at_ms, (1, *sums))
+            differences.add(dimension_id, known.started_at_ms, (1, *_with_amounts(sums, amounts)))
+            new = [getattr(amounts, name) for name in PRICED]
+            rows.append((*new, dimension_id, attributes[of_row[1]], bytes(known.stored_id), known.started_at_ms))
+        keep_amounts(self._connection, repricing_id, [row[-2:] for row in rows])
+        change_amounts(self._connection, rows)
+        differences.write(self._connection)
 
     def done(self) -> None:
         for texts, ids in self._found:
@@ -116,20 +134,37 @@ _ADD_ON_SQLITE = f"INSERT INTO hourly_sums ({', '.join(_NAMES)}) VALUES ({_PLACE
 _ADD_ON_POSTGRESQL = f"INSERT INTO hourly_sums ({', '.join(_NAMES)}) SELECT * FROM unnest({_ARRAYS}) {_ON_CONFLICT}"
 
 
-def _add(connection: Connection, sums: Mapping[tuple[int, int], Sequence[int]]) -> None:
-    # In one order: neighbours in the table are written one after the other.
-    rows = [(*at, *sums[at]) for at in sorted(sums)]
-    if connection.dialect.name == "postgresql":
-        # One statement that takes whole columns: a statement for each row took three times as long.
-        columns = zip(*rows, strict=True)
-        connection.exec_driver_sql(_ADD_ON_POSTGRESQL, tuple(_array(map(str, values)) for values in columns))
-    else:
-        connection.exec_driver_sql(_ADD_ON_SQLITE, rows)
+class _Differences:
+    """Of the sums of hours, each by dimension and hour: `request_count` and SUMS."""
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[int, int], Sequence[int]] = defaultdict(lambda: (0,) * (1 + len(SUMS)))
+
+    def add(self, dimension_id: int, at_ms: int, sums: Sequence[int]) -> None:
+        at = dimension_id, _hour(at_ms)
+        self._sums[at] = tuple(map(add, self._sums[at], sums))
+
+    def subtract(self, dimension_id: int, at_ms: int, sums: Sequence[int]) -> None:
+        at = dimension_id, _hour(at_ms)
+        self._sums[at] = tuple(map(sub, self._sums[at], sums))
+
+    def write(self, connection: Connection) -> None:
+        # In one order: neighbours in the table are written one after the other.
+        rows = [(*at, *self._sums[at]) for at in sorted(self._sums)]
+        if connection.dialect.name == "postgresql":
+            # One statement that takes whole columns: a statement for each row took three times as long.
+            connection.exec_driver_sql(_ADD_ON_POSTGRESQL, tuple(map(array, zip(*rows, strict=True))))
+        else:
+            connection.exec_driver_sql(_ADD_ON_SQLITE, rows)
 
 
-def _array(values: Iterable[str]) -> str:
-    """An array as PostgreSQL writes it; much faster than the driver's way for lists."""
-    return f"{{{','.join(values)}}}"
+def _sums_of(known: Known) -> tuple[int, ...]:
+    """SUMS."""
+    return tuple(known[-len(SUMS) :])
+
+
+def _with_amounts(sums: tuple[int, ...], amounts: Amounts) -> list[int]:
+    return [getattr(amounts, name) if name in PRICED else value for name, value in zip(SUMS, sums, strict=True)]
 
 
 def _hour(at_ms: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Engine, Select, func, insert, select
@@ -11,14 +11,12 @@ from sqlalchemy import Engine, Select, func, insert, select
 from policies.repricing import Amounts
 from policies.spend import SpendRecord
 from router.stores.base import AuditEntry
+from router.stores.sql_amounts import PRICED
 from router.stores.sql_audit import record as record_change
 from router.stores.sql_booking import Booker, Known
 from router.stores.sql_detail import pack_id
 from router.stores.sql_engine import reading, writing
-from router.stores.sql_rows import stored
 from router.stores.sql_schema import REPRICED_ROWS, REPRICINGS
-
-_COMPARED = ("cost_nusd", "retries_nusd", "prompt_cache_nusd", "baseline_cost_nusd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +62,13 @@ class SqlRepricings:
         """
         with writing(self._engine) as connection:
             booking = self._booker.begin(connection)
-            rows = {row.key: (row, amounts) for row, amounts in ((stored(old), new) for old, new in corrections)}
-            known = booking.known(rows)
-            there = [key for key, (row, _) in rows.items() if key in known and _is_as_read(known[key], row.record)]
-            if there:
-                connection.execute(insert(REPRICED_ROWS), [_kept(repricing_id, rows[key][0].record) for key in there])
-                corrected = [stored(replace(rows[key][0].record, **asdict(rows[key][1]))) for key in there]
-                booking.replace([known[key] for key in there], corrected)
+            wanted = {(pack_id(old.request_id), old.started_at_ms): (old, new) for old, new in corrections}
+            known = booking.known(wanted)
+            changes = [(known[key], *wanted[key]) for key in known if _is_as_read(known[key], wanted[key][0])]
+            if changes:
+                booking.reprice(repricing_id, changes)
         booking.done()
-        return len(there)
+        return len(changes)
 
     def all(self, limit: int = 100) -> tuple[Repricing, ...]:
         """The newest first."""
@@ -106,9 +102,4 @@ _REPRICINGS = _repricings()
 
 
 def _is_as_read(known: Known, record: SpendRecord) -> bool:
-    return all(getattr(known, name) == getattr(record, name) for name in ("status", *_COMPARED))
-
-
-def _kept(repricing_id: int, record: SpendRecord) -> dict[str, Any]:
-    amounts = {name: getattr(record, name) for name in Amounts.__slots__}
-    return {"repricing_id": repricing_id, "request_id": pack_id(record.request_id), **amounts}
+    return known.status == record.status and all(getattr(known, name) == getattr(record, name) for name in PRICED)

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Column, Row
 
+from policies.repricing import Amounts
 from policies.spend import SpendRecord
 from router.stores.base import LedgerRefused
 from router.stores.sql_detail import join_detail, pack_id, split_detail
@@ -37,6 +38,10 @@ _sums = attrgetter(*SUMS)
 _FIELDS = (*DIMENSIONS, *ATTRIBUTES, *_PLAIN, *_UNKNOWN_AT_TIMES, *_SPARSE)
 _values = attrgetter(*_FIELDS)
 """One look at a record, of which the parts are slices: a look for each part took twice as long."""
+_dimensions = attrgetter(*DIMENSIONS)
+_attributes = attrgetter(*ATTRIBUTES)
+_PRICE_AT = DIMENSIONS.index("price_effective_from")
+_BASELINE_PRICE_AT = ATTRIBUTES.index("baseline_price_effective_from")
 _ATTRIBUTES_AT = len(DIMENSIONS)
 _PLAIN_AT = _ATTRIBUTES_AT + len(ATTRIBUTES)
 _SPARSE_AT = len(_FIELDS) - len(_SPARSE)
@@ -92,6 +97,19 @@ def stored(record: SpendRecord) -> StoredRow:
             without_nul(record.end_user),
             without_nul(record.tags),
             numbers,
+        ),
+    )
+
+
+def repriced_texts(record: SpendRecord, amounts: Amounts) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """The dimensions and the attributes of a record that has other `amounts`."""
+    dimensions, attributes = _dimensions(record), _attributes(record)
+    return (
+        (*dimensions[:_PRICE_AT], amounts.price_effective_from, *dimensions[_PRICE_AT + 1 :]),
+        (
+            *attributes[:_BASELINE_PRICE_AT],
+            amounts.baseline_price_effective_from,
+            *attributes[_BASELINE_PRICE_AT + 1 :],
         ),
     )
 

@@ -69,6 +69,15 @@ def in_parts(values: Iterable[Any]) -> Iterator[list[Any]]:
         yield part
 
 
+def array(values: Iterable[int]) -> str:
+    """An array as PostgreSQL writes it; much faster than the driver's way for lists."""
+    return f"{{{','.join(map(str, values))}}}"
+
+
+def array_of_bytes(values: Iterable[bytes]) -> str:
+    return "{" + ",".join([f'"\\\\x{value.hex()}"' for value in values]) + "}"
+
+
 def _digest(values: Values) -> bytes:
     try:
         return hashlib.blake2b(orjson.dumps(values), digest_size=16).digest()

@@ -74,6 +74,22 @@ def test_rows_and_sums_change_together_and_what_was_there_is_kept(
     assert entry.after == {"reason": "a typing error", "model": "mistral-7b"}
 
 
+@pytest.mark.parametrize("detail", [{}, {"chain": [["small", 200, 900]]}])
+def test_every_amount_changes_also_from_and_to_nothing_and_nothing_else_does(
+    engine: Engine, ledger: SqlLedger, repricings: SqlRepricings, detail: dict[str, Any]
+) -> None:
+    dear = record("dear", cost_nusd=900, retries_nusd=300, prompt_cache_nusd=-7, end_user="ann", detail=detail)
+    free = record("free", 10, cost_nusd=0, retries_nusd=0, prompt_cache_nusd=0, baseline_cost_nusd=0, detail=detail)
+    ledger.append([dear, free])
+    to_nothing, from_nothing = Amounts(0, 0, 0, 0, None, None), Amounts(7, 3, -2, 10**15, "2026-10-01", "2026-10-02")
+    begun = repricings.begin(7, "cli:me", "late", {})
+    assert repricings.apply(begun, [(dear, to_nothing), (free, from_nothing)]) == 2
+    assert ledger.get("dear") == replace(dear, **asdict(to_nothing))
+    assert ledger.get("free") == replace(free, **asdict(from_nothing))
+    assert [each.amounts for each in repricings.of_request("dear")] == [booked(dear)]
+    assert_sums_are_those_of_the_rows(engine, ledger)
+
+
 def test_what_changed_meanwhile_stays_as_it_is(engine: Engine, ledger: SqlLedger, repricings: SqlRepricings) -> None:
     guess = record("r", status="abandoned", usage_source="reserved", cost_nusd=999)
     truth = record("r", cost_nusd=10)

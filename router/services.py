@@ -23,6 +23,7 @@ from router.stores.sql_books import SqlBooks
 from router.stores.sql_directory import SqlDirectory
 from router.stores.sql_ledger import SqlLedger
 from router.stores.sql_rates import SqlRates
+from router.stores.sql_repricing import SqlRepricings
 from router.telemetry import Telemetry
 
 
@@ -45,6 +46,10 @@ class AdminServices:
     @property
     def books(self) -> SqlBooks:
         return SqlBooks(self.engine)
+
+    @property
+    def repricings(self) -> SqlRepricings:
+        return SqlRepricings(self.engine)
 
     def acting_as(self, actor: str) -> Self:
         """The same, whose changes are recorded as those of `actor`."""

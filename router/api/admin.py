@@ -172,7 +172,8 @@ def _add_requests(router: APIRouter, services: AdminSource) -> None:
             raise RecordNotFound(
                 f"There is no record of {request_id!r}; records reach the ledger about a second after the answer."
             )
-        return explanation_as_json(explained(record, services.config, prices()))
+        replaced = services.repricings.of_request(request_id)
+        return explanation_as_json(explained(record, services.config, prices(), replaced))
 
 
 def _key(key: KeyInfo) -> dict[str, Any]:

@@ -6,12 +6,13 @@ from typing import Protocol
 
 from router.config import Config
 from router.reports.spenders import Rates
+from router.reports.versions import Repricings
 from router.stores.administration import ActingStores
 from router.stores.cells import Books
 
 
 class AdminSource(ActingStores, Protocol):
-    """The stores, who spent what, and the configuration whose prices explain a request."""
+    """The stores, who spent what, what was corrected, and the configuration whose prices explain a request."""
 
     @property
     def config(self) -> Config: ...
@@ -21,3 +22,6 @@ class AdminSource(ActingStores, Protocol):
 
     @property
     def rates(self) -> Rates: ...
+
+    @property
+    def repricings(self) -> Repricings: ...

@@ -27,7 +27,8 @@ def explain(
                 f"there is no record of {request_id!r}; records reach the ledger about a second after the answer",
                 FAILED,
             )
-        explanation = explained(record, services.config, load_prices(services.config.prices))
+        replaced = services.repricings.of_request(request_id)
+        explanation = explained(record, services.config, load_prices(services.config.prices), replaced)
     if as_json:
         print_json(explanation_as_json(explanation))
     else:

@@ -22,7 +22,7 @@ from router.reports.price_list import PriceList
 from router.reports.repricing import Correction, Repricer, Tally, Target, target_of
 from router.services import AdminServices
 from router.stores.sql_holdings import Holdings, holdings
-from router.stores.sql_repricing import Replaced, Repricing, SqlRepricings
+from router.stores.sql_repricing import Replaced, Repricing
 from router.stores.sql_rollups import rebuild_rollups
 
 app = typer.Typer(help="What the ledger holds, its roll-ups, and late corrections of prices.", no_args_is_help=True)
@@ -71,7 +71,7 @@ def reprice(
 
 def _apply(services: AdminServices, target: Target, prices: PriceList, span: ReportPeriod, reason: str) -> int:
     """A transaction for each chunk, so that nobody waits long."""
-    kept = SqlRepricings(services.engine)
+    kept = services.repricings
     terms = {"model": target.model, "deployment": target.deployment, "from_ms": span.from_ms, "to_ms": span.to_ms}
     begun = kept.begin(now_ms(), actor(), reason, terms)
     changed = 0
@@ -113,7 +113,7 @@ def repricings(
 ) -> None:
     """Show late corrections of prices, the newest first; or the versions of one request, the oldest first."""
     with administration(config) as services:
-        kept = SqlRepricings(services.engine)
+        kept = services.repricings
         if request_id is None:
             _print_repricings(kept.all(limit), as_json)
             return

@@ -54,7 +54,7 @@ def currency_of(prices: PriceBook, code: str, period: ReportPeriod) -> Currency:
     return Currency(code, tuple((rate.effective_from, rate.units_per_usd) for rate in prices.rates[code]))
 
 
-def money_text(amount: int, code: str, decimals: int) -> str:
+def money_text(amount: int, code: str = "USD", decimals: int | None = None) -> str:
     """For people, in a sentence: "$1.50", "-$1.50", "-1.50 CNY"."""
     text = format_usd(abs(amount), decimals)
     return f"{'-' if amount < 0 else ''}{f'${text}' if code == 'USD' else f'{text} {code}'}"

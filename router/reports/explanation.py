@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -9,13 +10,16 @@ from typing import Any
 from policies.catalog import Price
 from policies.drivers import DRIVERS, drivers
 from policies.money import format_usd
-from policies.pricing import cost_nusd
+from policies.pricing import cost_nusd, rates_for
 from policies.repricing import answered_usage, baseline_usage
 from policies.routing import REASONS
 from policies.spend import SpendRecord
 from policies.usage import TokenUsage
 from router.config import AliasConfig, Config
 from router.prices import PriceBook, UnknownModel
+from router.reports.currency import money_text
+from router.reports.versions import versions_as_json, versions_in_words
+from router.stores.sql_repricing import Replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,29 +34,37 @@ class Arithmetic:
     def total_nusd(self) -> int:
         return cost_nusd(self.usage, self.price)
 
+    @property
+    def _rates(self) -> Price:
+        return rates_for(self.price, self.usage.input_tokens)
+
     def terms(self) -> list[tuple[str, int, int]]:
-        """Kind, tokens, nano-USD per million of them."""
-        usage, price = self.usage, self.price
-        cached_price = price.cached_input_nusd_per_mtok
-        if not usage.cached_input_tokens or cached_price is None:
-            inputs = [("input", usage.input_tokens, price.input_nusd_per_mtok)]
-        else:
-            fresh = usage.input_tokens - usage.cached_input_tokens
-            inputs = [
-                ("input", fresh, price.input_nusd_per_mtok),
-                ("cached input", usage.cached_input_tokens, cached_price),
-            ]
-        return [*inputs, ("output", usage.output_tokens, price.output_nusd_per_mtok)]
+        """Kind, tokens, nano-USD per million of them; of all kinds that have a price of their own, and some tokens."""
+        usage, rates = self.usage, self._rates
+        special = [
+            ("cached input", usage.cached_input_tokens, rates.cached_input_nusd_per_mtok),
+            ("cache write", usage.cache_write_input_tokens, rates.cache_write_nusd_per_mtok),
+        ]
+        priced = [(kind, count, per_mtok) for kind, count, per_mtok in special if count and per_mtok is not None]
+        plain = usage.input_tokens - sum(count for _, count, _ in priced)
+        return [
+            ("input", plain, rates.input_nusd_per_mtok),
+            *priced,
+            ("output", usage.output_tokens, rates.output_nusd_per_mtok),
+        ]
 
     def in_words(self) -> str:
         terms = [f"{count} {kind} x ${format_usd(per_mtok)}" for kind, count, per_mtok in self.terms()]
-        since = self.price.effective_from.isoformat()
-        return f"({' + '.join(terms)}) / 1M tokens = ${format_usd(self.total_nusd)}; {self.model}, price of {since}"
+        price = f"{self.model}, price of {self.price.effective_from.isoformat()}"
+        if self._rates.above_input_tokens:
+            price += f" above {self._rates.above_input_tokens} input tokens"
+        return f"({' + '.join(terms)}) / 1M tokens = ${format_usd(self.total_nusd)}; {price}"
 
     def as_json(self) -> dict[str, Any]:
         return {
             "model": self.model,
             "price_effective_from": self.price.effective_from.isoformat(),
+            "above_input_tokens": self._rates.above_input_tokens,
             "terms": [
                 {"kind": kind, "tokens": count, "nusd_per_mtok": per_mtok, "usd_per_mtok": format_usd(per_mtok)}
                 for kind, count, per_mtok in self.terms()
@@ -64,21 +76,24 @@ class Arithmetic:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A record with what the configuration adds to it. `thresholds` are those configured now."""
+    """A record with what the configuration adds to it. `thresholds` are those configured now, `replaced` what it said
+    before each late correction of prices, the oldest first."""
 
     record: SpendRecord
     thresholds: AliasConfig | None
     cost: Arithmetic | None
     baseline: Arithmetic | None
+    replaced: Sequence[Replaced] = ()
 
 
-def explained(record: SpendRecord, config: Config, prices: PriceBook) -> Explanation:
+def explained(record: SpendRecord, config: Config, prices: PriceBook, replaced: Sequence[Replaced] = ()) -> Explanation:
     """Adds the arithmetic, where the configuration still has the prices that were charged."""
     return Explanation(
         record=record,
         thresholds=config.aliases.get(record.alias) if record.score is not None else None,
         cost=_cost(record, config, prices),
         baseline=_baseline(record, prices),
+        replaced=replaced,
     )
 
 
@@ -134,8 +149,9 @@ def facts(explanation: Explanation) -> list[tuple[str, str]]:
         ("tokens", _tokens(record)),
         ("cost", _cost_in_words(explanation)),
         ("baseline", _baseline_in_words(explanation)),
-        ("saved", f"${format_usd(record.savings_nusd)}"),
-        *_lines("of that", [f"{DRIVERS[driver]}: ${format_usd(nusd)}" for driver, nusd in drivers(record).items()]),
+        *_lines("repriced", versions_in_words(record, explanation.replaced)),
+        ("saved", money_text(record.savings_nusd)),
+        *_lines("of that", [f"{DRIVERS[driver]}: {money_text(nusd)}" for driver, nusd in drivers(record).items()]),
         *_observed(record),
     ]
 
@@ -278,6 +294,7 @@ def explanation_as_json(explanation: Explanation) -> dict[str, Any]:
         "baseline_arithmetic": explanation.baseline and explanation.baseline.as_json(),
         "cost_usd": format_usd(record.cost_nusd),
         "baseline_cost_usd": format_usd(record.baseline_cost_nusd),
+        "repricings": versions_as_json(record, explanation.replaced),
         "drivers_nusd": drivers(record),
         "saved_nusd": record.savings_nusd,
         "saved_usd": format_usd(record.savings_nusd),

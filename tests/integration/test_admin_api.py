@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from policies.repricing import booked
 from router.clock import SYSTEM_CLOCK
 from router.services import AdminServices
 from router.stores.administration import set_budget
@@ -167,7 +169,20 @@ def test_a_request_is_explained(client: TestClient, services: AdminServices) -> 
         "support",
         ["short", "一个问题"],
     )
+    assert shown["repricings"] == []
     assert client.get("/requests/req_2").status_code == 404
+
+
+def test_a_request_that_was_repriced_is_explained_with_both_versions(
+    client: TestClient, services: AdminServices
+) -> None:
+    record = spend_record("req_1", cost_nusd=500)
+    services.ledger.append([record])
+    begun = services.repricings.begin(7, "cli:me", "late", {})
+    services.repricings.apply(begun, [(record, replace(booked(record), cost_nusd=400))])
+    (version,) = client.get("/requests/req_1").json()["repricings"]
+    assert (version["actor"], version["reason"]) == ("cli:me", "late")
+    assert (version["before"]["cost_nusd"], version["after"]["cost_nusd"]) == (500, 400)
 
 
 def test_without_redis_budgets_are_out_of_reach(tmp_path: Path) -> None:

@@ -293,6 +293,9 @@ def test_repricings_and_versions_are_told_to_people(run: Command, prices: Path) 
         ["until", "repricing", "1", "0.002", "2024-01-25", "0.00"],
         ["now", "0.001", "2024-01-25", "0.00", "0.00", "0.09"],
     ]
+    told = run("explain", "plain").stdout
+    assert ": the vendor's notice came late" in told
+    assert "cost $0.002 -> $0.001" in told
 
 
 # ---- status and roll-ups ---------------------------------------------------------------------------

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from policies.catalog import Price
+from policies.repricing import booked
 from policies.spend import SpendRecord
+from policies.usage import TokenUsage
 from router.config import load_config
 from router.prices import load_prices
-from router.reports.explanation import Explanation, explained, explanation_as_json, facts
+from router.reports.explanation import Arithmetic, Explanation, explained, explanation_as_json, facts
+from router.stores.sql_repricing import Replaced, Repricing
 from tests.support.administration import PRICES, write_config
 from tests.support.spend import spend_record
 
@@ -112,6 +119,7 @@ def test_sums_that_do_not_arrive_at_the_bill_are_not_shown(tmp_path: Path) -> No
         ({"first_token_ms": None}, "when", ", 812 ms"),
         ({"estimator": "lengths-1"}, "baseline", "(an estimate, lengths-1)"),
         ({"baseline_price_effective_from": "2023-03-14", "started_at_ms": 0}, "baseline", "price of 2023-03-14"),
+        ({"cost_nusd": 7_000_000}, "saved", "-$0.001"),
         ({"reason": "budget"}, "of that", "downgrade by budget: $0.005875"),
         (
             {"kind": "shadow", "parent_id": "req_0", "sample_share": 0.05},
@@ -153,6 +161,59 @@ def test_cached_input_has_its_own_term(tmp_path: Path) -> None:
         ("cached input", 40),
         ("output", 50),
     ]
+
+
+TIERED = Price(
+    date(2026, 1, 1),
+    input_nusd_per_mtok=3_000_000_000,
+    output_nusd_per_mtok=15_000_000_000,
+    tiers=(
+        Price(
+            date(2026, 1, 1),
+            input_nusd_per_mtok=6_000_000_000,
+            output_nusd_per_mtok=22_500_000_000,
+            cached_input_nusd_per_mtok=600_000_000,
+            cache_write_nusd_per_mtok=7_500_000_000,
+            above_input_tokens=200_000,
+        ),
+    ),
+)
+
+
+@given(
+    st.sampled_from([TIERED, *TIERED.tiers]),
+    st.integers(0, 400_000), st.integers(0, 400_000), st.integers(0, 400_000), st.integers(0, 9_999),
+)  # fmt: skip
+def test_the_terms_multiply_out_to_the_total(price: Price, fresh: int, cached: int, written: int, output: int) -> None:
+    usage = TokenUsage(fresh + cached + written, output, cached, cache_write_input_tokens=written)
+    sums = Arithmetic("model", price, usage)
+    total = sum(count * per_mtok for _, count, per_mtok in sums.terms())
+    assert sums.total_nusd == -(-total // 10**6)
+    assert sum(count for kind, count, _ in sums.terms() if kind != "output") == usage.input_tokens
+
+
+def test_a_long_request_is_told_at_the_rates_of_its_tier() -> None:
+    usage = TokenUsage(300_000, 10, cached_input_tokens=100_000, cache_write_input_tokens=50_000)
+    sums = Arithmetic("long", TIERED, usage)
+    assert sums.in_words() == (
+        "(150000 input x $6.00 + 100000 cached input x $0.60 + 50000 cache write x $7.50 + 10 output x $22.50) "
+        "/ 1M tokens = $1.335225; long, price of 2026-01-01 above 200000 input tokens"
+    )
+    assert sums.as_json()["above_input_tokens"] == 200_000
+
+
+def test_both_versions_of_a_repriced_request_are_told(tmp_path: Path) -> None:
+    record = spend_record("req_1", **WHOLE)
+    repricing = Repricing(3, WHOLE["started_at_ms"], "cli:ann", "the invoice says so", row_count=9)
+    replaced = [Replaced(repricing, replace(booked(record), cost_nusd=250_000, price_effective_from="2023-01-01"))]
+    shown = explained(record, load_config(write_config(tmp_path)), load_prices(PRICES), replaced)
+    told = facts(shown)
+    at = told.index(("repriced", "2026-11-05T08:00:00.000+00:00 by cli:ann: the invoice says so"))
+    assert told[at + 1] == ("", "cost $0.00025 -> $0.000125, price of 2023-01-01 -> 2024-01-25")
+    (version,) = explanation_as_json(shown)["repricings"]
+    assert (version["id"], version["actor"], version["reason"]) == (3, "cli:ann", "the invoice says so")
+    assert (version["before"]["cost_nusd"], version["after"]["cost_nusd"]) == (250_000, 125_000)
+    assert version["after"]["price_effective_from"] == "2024-01-25"
 
 
 def test_json_has_the_record_and_the_sums(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
 from policies.spend import SpendRecord
-from router.cli import ledger, report
+from router.cli import explain, ledger, report
 from router.errors import StoreUnavailable
 from router.services import AdminServices
 from router.stores.cells import HOUR_MS, HourCost
@@ -45,6 +45,7 @@ def run(config: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     app = typer.Typer()
     app.add_typer(report.app, name="report")
     app.add_typer(ledger.app, name="ledger")
+    app.command("explain")(explain.explain)
 
     def invoke(*words: str, answer: str | None = None) -> Result:
         return CliRunner().invoke(app, words, input=answer)

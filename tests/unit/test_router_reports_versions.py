@@ -23,8 +23,9 @@ def test_each_correction_is_told_with_what_it_changed() -> None:
     assert versions_in_words(NOW, REPLACED) == [
         "1970-01-01T00:00:00.000+00:00 by cli:ann: late",
         (
-            "cost $0.0000004 -> $0.0000002, of it for attempts before $0.00000005 -> $0.00, difference by prompt "
-            "caches -$0.00000002 -> $0.00, counterfactual $0.0000008 -> $0.0000009, price of an unknown day -> 2026-01-01"
+            "cost $0.0000004 -> $0.0000002, of it for attempts before $0.00000005 -> $0.00, difference by "
+            "prompt caches -$0.00000002 -> $0.00, counterfactual $0.0000008 -> $0.0000009, "
+            "price of an unknown day -> 2026-01-01"
         ),
         "1970-01-01T00:01:00.000+00:00 by cli:bob: again",
         "cost $0.0000002 -> $0.0000001",

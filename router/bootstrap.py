@@ -21,7 +21,7 @@ from router.answer_lengths import answer_lengths_beside
 from router.clock import SYSTEM_CLOCK, Clock
 from router.config import Config, DeploymentConfig, load_config
 from router.errors import ConfigError
-from router.lineup import choose_classifier, line_up, quality_table, thresholds
+from router.lineup import choose_classifier, deployment_of, line_up, quality_table, thresholds
 from router.pipeline.accounts import Accountant
 from router.pipeline.authenticate import Authenticator
 from router.pipeline.chat import CachePolicy, ChatPipeline
@@ -103,7 +103,7 @@ async def open_services(
     lineup = line_up(config)
     prices = load_prices(config.prices)
     await _load_tokenizer(prices, config.baseline)
-    deployments = {d.name: _deployment(d, prices, lineup.simulated) for d in lineup.active}
+    deployments = {d.name: deployment_of(d, prices, lineup.simulated) for d in lineup.active}
     admin = admin_services(config)
     connection = await RedisConnection.open(redis_url(config), timeout_s=config.redis.timeout_seconds, scripts=SCRIPTS)
     worker_id = worker_id or secrets.token_hex(8)
@@ -279,27 +279,6 @@ def _aliases(
             shadow=settings.shadow,
         )
     return aliases
-
-
-def _deployment(settings: DeploymentConfig, prices: PriceBook, simulated: bool) -> Deployment:
-    info = prices.model(settings.price)
-    context_window = settings.context_window or info.context_window
-    max_output_tokens = settings.max_output_tokens or info.max_output_tokens
-    told = settings.max_output_tokens is not None or settings.max_tokens_field is not None
-    return Deployment(
-        name=settings.name,
-        provider_name=settings.provider_name,
-        model=settings.price if simulated else settings.model,
-        tier=settings.tier,
-        context_window=context_window,
-        max_output_tokens=max_output_tokens,
-        limits_output=told and max_output_tokens < context_window,
-        capabilities=info.capabilities if settings.capabilities is None else settings.capabilities,
-        prices=info.prices,
-        tokenizer=info.tokenizer,
-        simulated=simulated,
-        image_tokens=info.image_tokens,
-    )
 
 
 def _target(settings: DeploymentConfig, deployment: Deployment, config: Config, simulated_url: str | None) -> Target:

@@ -1,4 +1,4 @@
-"""Which of the configured deployments serve, and from which scores on the stronger ones do."""
+"""Which of the configured deployments serve, what they take, and from which scores on the stronger ones do."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from classifiers.calibration import read as read_own_table
 from classifiers.posterior import PosteriorError
 from classifiers.posterior import read as read_fit
 from classifiers.quality import CalibratedThreshold, QualityTargets, quality_targets_of
+from policies.catalog import Deployment
 from router.config import AliasConfig, Config, DeploymentConfig
 from router.errors import ConfigError
+from router.prices import PriceBook
 
 logger = logging.getLogger(__name__)
 
@@ -161,3 +163,25 @@ def line_up(config: Config, environ: Mapping[str, str] = os.environ) -> Lineup:
         missing = "; ".join(f"{name}: {gap}" for name, gap in disabled)
         raise ConfigError(f"no deployment can be used, and simulate is 'never': {missing}")
     return Lineup(tuple(real), disabled, simulated=False)
+
+
+def deployment_of(settings: DeploymentConfig, prices: PriceBook, simulated: bool = False) -> Deployment:
+    """As configured; what is left open there is as the price file has it. Raises UnknownModel."""
+    info = prices.model(settings.price)
+    context_window = settings.context_window or info.context_window
+    max_output_tokens = settings.max_output_tokens or info.max_output_tokens
+    told = settings.max_output_tokens is not None or settings.max_tokens_field is not None
+    return Deployment(
+        name=settings.name,
+        provider_name=settings.provider_name,
+        model=settings.price if simulated else settings.model,
+        tier=settings.tier,
+        context_window=context_window,
+        max_output_tokens=max_output_tokens,
+        limits_output=told and max_output_tokens < context_window,
+        capabilities=info.capabilities if settings.capabilities is None else settings.capabilities,
+        prices=info.prices,
+        tokenizer=info.tokenizer,
+        simulated=simulated,
+        image_tokens=info.image_tokens,
+    )

@@ -16,9 +16,9 @@ from policies.answer_lengths import VERSION, AnswerLengths
 from policies.baseline import Baseline
 from policies.catalog import Deployment
 from router.answer_lengths import FILE_NAME, answer_lengths_beside
-from router.config import AliasConfig, CacheConfig, Config, DeploymentConfig
+from router.config import AliasConfig, CacheConfig, Config
 from router.errors import ConfigError
-from router.lineup import choose_classifier, quality_table, thresholds
+from router.lineup import choose_classifier, deployment_of, quality_table, thresholds
 from router.prices import PriceBook, load_prices
 from router.replay.batches import BatchInputs
 
@@ -140,23 +140,7 @@ def _candidates(config: Config, alias: AliasConfig, prices: PriceBook) -> tuple[
     """All deployments of the alias, also those whose credentials are not set here: nothing is called."""
     wanted = alias.deployments or tuple(deployment.name for deployment in config.deployments)
     by_name = {deployment.name: deployment for deployment in config.deployments}
-    return tuple([_deployment(by_name[name], prices) for name in wanted])
-
-
-def _deployment(settings: DeploymentConfig, prices: PriceBook) -> Deployment:
-    info = prices.model(settings.price)
-    return Deployment(
-        name=settings.name,
-        provider_name=settings.provider_name,
-        model=settings.model,
-        tier=settings.tier,
-        context_window=settings.context_window or info.context_window,
-        max_output_tokens=settings.max_output_tokens or info.max_output_tokens,
-        capabilities=info.capabilities if settings.capabilities is None else settings.capabilities,
-        prices=info.prices,
-        tokenizer=info.tokenizer,
-        image_tokens=info.image_tokens,
-    )
+    return tuple([deployment_of(by_name[name], prices) for name in wanted])
 
 
 def _known(models: Mapping[str, str], prices: PriceBook) -> Mapping[str, str]:

@@ -24,11 +24,14 @@ from router.lineup import (
     Thresholds,
     choose_classifier,
     construct_classifier,
+    deployment_of,
     line_up,
     quality_table,
     sha256_of,
     thresholds,
 )
+from router.prices import load_prices
+from tests.support.administration import PRICES
 from tests.support.calibrated import OWN_THRESHOLD, CalibratedRules, own_table
 
 LOCAL = {"name": "local", "base_url_env": "LOCAL_URL", "tier": "simple"}
@@ -237,3 +240,24 @@ def test_a_file_that_cannot_be_hashed(tmp_path: Path) -> None:
     assert sha256_of(None) == ""
     with pytest.raises(ConfigError, match=r"none\.json: cannot be read"):
         sha256_of(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("said", "limits", "longest"),
+    [
+        ({}, False, None),
+        ({"max_output_tokens": 100}, True, 100),
+        ({"max_tokens_field": "max_completion_tokens"}, True, None),
+        ({"max_output_tokens": 100, "context_window": 100}, False, 100),
+    ],
+)
+def test_a_deployment_is_as_configured_and_else_as_its_price_says(
+    said: dict[str, Any], limits: bool, longest: int | None
+) -> None:
+    settings = config({**REMOTE, "model": "wire-name", "price": "gpt-4o", **said}).deployments[0]
+    prices = load_prices(PRICES)
+    found, info = deployment_of(settings, prices), prices.model("gpt-4o")
+    assert (found.name, found.model, found.prices) == ("remote", "wire-name", info.prices)
+    assert (found.limits_output, found.max_output_tokens) == (limits, longest or info.max_output_tokens)
+    assert found.context_window == said.get("context_window", info.context_window)
+    assert deployment_of(settings, prices, simulated=True).model == "gpt-4o"

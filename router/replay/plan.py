@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -63,10 +64,10 @@ class Plan:
         """Of everything that the result depends on, but for the logs and the time."""
         said = {
             "alias": self.alias,
-            "candidates": [repr(candidate) for candidate in self.candidates],
+            "candidates": self.candidates,
             "fallbacks": self.max_fallbacks,
-            "baseline": repr(self.baseline),
-            "settings": [repr(setting) for setting in self.settings],
+            "baseline": self.baseline,
+            "settings": self.settings,
             "classifier": self.classifier,
             "cache": self.cache.model_dump(mode="json"),
             "format": self.format,
@@ -75,7 +76,7 @@ class Plan:
             "prices": _sha256(self.config.prices),
             "lengths": [VERSION, _sha256(self.config.prices.with_name(FILE_NAME))],
         }
-        return sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        return sha256(orjson.dumps(said, _as_json, orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def make_plan(
@@ -147,6 +148,11 @@ def _known(models: Mapping[str, str], prices: PriceBook) -> Mapping[str, str]:
     for name in models.values():
         prices.model(name)
     return models
+
+
+def _as_json(value: Any) -> Any:
+    """Sets in an order, which their own differs from process to process."""
+    return sorted(value) if isinstance(value, frozenset) else repr(value)
 
 
 def _sha256(path: Path) -> str:

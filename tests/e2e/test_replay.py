@@ -15,6 +15,7 @@ import pytest
 from tests.support.replay import (
     Playback,
     Recorded,
+    expected_tokens,
     list_price,
     load_recordings,
     prompt_tokens,
@@ -39,6 +40,7 @@ TEAMS = ("search", "support")
 EVERY = 4
 REPEATED = 20
 PINNED = 10
+SHARE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,16 @@ class Answered:
 
     @property
     def counterfactual_nusd(self) -> int:
-        return list_price(BASELINE).cost_nusd(prompt_tokens(self.recorded.prompt), text_tokens(self.text))
+        written = text_tokens(self.text)
+        if self.deployment != BASELINE:
+            written = expected_tokens(PRICE_OF[self.deployment], BASELINE, written)
+        return list_price(BASELINE).cost_nusd(prompt_tokens(self.recorded.prompt), written)
+
+    @property
+    def truth_nusd(self) -> int:
+        """What the baseline's own answer to the prompt costs."""
+        answer = self.recorded.answers[BASELINE]
+        return list_price(BASELINE).cost_nusd(prompt_tokens(self.recorded.prompt), text_tokens(answer))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +105,21 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replayed]:
         yield Replayed(json.loads(report.stdout), answered, server.ledger())
 
 
-def play(server: Server, secrets: dict[str, str], recordings: list[Recorded]) -> list[Answered]:
-    """Every prompt once, alternately streamed and by either team; then some again; then some to the baseline."""
-    first = [(recorded, TEAMS[index % 2], "auto", index % 4 < 2) for index, recorded in enumerate(recordings)]
-    pinned = [(recorded, TEAMS[0], BASELINE, False) for recorded in recordings[:PINNED]]
+def ask_all(server: Server, secrets: dict[str, str], *batches: list[tuple[Recorded, str, str, bool]]) -> list[Answered]:
+    """One batch after the other; each of prompt, team, model, and whether it is to be streamed."""
     with httpx.Client(base_url=server.url, timeout=30.0) as client, ThreadPoolExecutor(8) as pool:
 
         def ask(item: tuple[Recorded, str, str, bool]) -> Answered:
             return ask_one(client, secrets[item[1]], *item)
 
-        return [answered for batch in (first, first[:REPEATED], pinned) for answered in pool.map(ask, batch)]
+        return [answered for batch in batches for answered in pool.map(ask, batch)]
+
+
+def play(server: Server, secrets: dict[str, str], recordings: list[Recorded]) -> list[Answered]:
+    """Every prompt once, alternately streamed and by either team; then some again; then some to the baseline."""
+    first = [(recorded, TEAMS[index % 2], "auto", index % 4 < 2) for index, recorded in enumerate(recordings)]
+    pinned = [(recorded, TEAMS[0], BASELINE, False) for recorded in recordings[:PINNED]]
+    return ask_all(server, secrets, first, first[:REPEATED], pinned)
 
 
 def ask_one(client: httpx.Client, secret: str, recorded: Recorded, team: str, model: str, stream: bool) -> Answered:
@@ -184,3 +200,40 @@ def test_the_ledger_counts_the_same_tokens(replayed: Replayed) -> None:
     paid = [row for row in replayed.rows if row["cache"] != "hit"]
     assert sorted((row["input_tokens"], row["output_tokens"]) for row in paid) == wanted
     assert {row["usage_source"] for row in paid} == {"provider"}
+
+
+# ---- measured, the report comes to what the baseline really answered --------------------------------
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replayed]:
+    """Every prompt once, a share of them sent to the baseline as well."""
+    recordings = load_recordings(EVERY)
+    with upstream_server(Playback(recordings)) as upstream:
+        settings = config(upstream.base_url) | {"shadow": {"share": SHARE, "limit_usd": "100"}}
+        with serving(tmp_path_factory.mktemp("measured"), settings) as server:
+            asked = [(recorded, TEAMS[index % 2], "auto", False) for index, recorded in enumerate(recordings)]
+            answered = ask_all(server, {team: server.create_key(team)["secret"] for team in TEAMS}, asked)
+            server.booked()
+            report = server.command("report", "savings", "--format", "json")
+            assert report.returncode == 0, report.stderr
+            yield Replayed(json.loads(report.stdout), answered, server.ledger())
+
+
+def test_what_was_sampled_costs_what_the_baseline_answered(measured: Replayed) -> None:
+    shadows = [row for row in measured.rows if row["kind"] == "shadow"]
+    truths = {one.recorded.prompt: one.truth_nusd for one in measured.answered}
+    assert len(shadows) == measured.report["counterfactual"]["sample_count"] > 0
+    assert not Counter(row["cost_nusd"] for row in shadows) - Counter(truths.values())
+    assert measured.report["total"]["driver_measuring_nusd"] == -sum(row["cost_nusd"] for row in shadows)
+
+
+def test_the_corrected_interval_holds_what_the_baseline_would_have_cost(measured: Replayed) -> None:
+    """An interval of 95 % misses one time in twenty; of thrice its reach there is no more chance to speak of."""
+    total = measured.report["total"]
+    truth = sum(one.truth_nusd for one in measured.answered)
+    corrected, booked = total["counterfactual_nusd"], sum(one.counterfactual_nusd for one in measured.answered)
+    assert (total["booked_counterfactual_nusd"], total["correction_nusd"]) == (booked, corrected - booked)
+    below, above = corrected - total["counterfactual_low_nusd"], total["counterfactual_high_nusd"] - corrected
+    assert corrected - 3 * below <= truth <= corrected + 3 * above
+    assert 0 < below + above < truth

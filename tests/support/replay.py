@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -80,6 +81,23 @@ def list_price(model: str) -> ListPrice:
     prices = [price for price in entry["prices"] if _day(price["effective_from"]) <= today]
     newest = max(prices, key=lambda price: _day(price["effective_from"]))
     return ListPrice(Decimal(newest["input"]), Decimal(newest["output"]))
+
+
+KNEE_TOKENS = 150
+TYPICAL = 0.87
+
+
+def expected_tokens(small: str, baseline: str, written_tokens: int) -> int:
+    """The length of the baseline's answer where `small` wrote so much, by the published lengths and the formula."""
+    ratio = _mean_tokens(baseline) / (TYPICAL * math.log(1 + _mean_tokens(small) / KNEE_TOKENS))
+    return round(ratio * math.log(1 + written_tokens / KNEE_TOKENS))
+
+
+@cache
+def _mean_tokens(model: str) -> float:
+    file = yaml.safe_load(PRICES.with_name("answer_lengths.yaml").read_text(encoding="utf-8"))
+    found = [entry for name, entry in file["models"].items() if model in (name, *entry.get("also", ()))]
+    return (found or [file["usual"]])[0]["characters"] / 4.7
 
 
 def _day(value: date | str) -> date:

@@ -95,9 +95,13 @@ def answered_usage(record: SpendRecord) -> TokenUsage:
 
 
 def baseline_usage(record: SpendRecord) -> TokenUsage:
-    """What the baseline would have taken, and of the prompt found in its cache. Raises ValueError."""
-    cached = record.detail.get("baseline_cached_input_tokens", 0)
-    return TokenUsage(record.baseline_input_tokens, record.baseline_output_tokens, cached)
+    """What the baseline would have taken, and of the prompt found in its cache, or put there. Raises ValueError."""
+    return TokenUsage(
+        record.baseline_input_tokens,
+        record.baseline_output_tokens,
+        record.detail.get("baseline_cached_input_tokens", 0),
+        cache_write_input_tokens=record.detail.get("baseline_cache_write_input_tokens", 0),
+    )
 
 
 def _served(record: SpendRecord, prices: Prices) -> _Side | None:

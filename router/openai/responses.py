@@ -74,20 +74,28 @@ def message_texts(message: dict[str, Any]) -> list[str]:
 
 
 def usage_of(usage: Any) -> TokenUsage | None:
-    """TokenUsage of a wire usage object; None for one that is absent or cannot be right."""
+    """TokenUsage of a wire usage object; None for one that is absent or cannot be right.
+
+    What was written into the provider's cache is no part of OpenAI's object: litellm adds it, for Anthropic's models.
+    """
     if not isinstance(usage, dict):
         return None
     try:
+        prompt = usage.get("prompt_tokens_details") or {}
         counts = (
             usage["prompt_tokens"],
             usage.get("completion_tokens") or 0,
-            (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
+            prompt.get("cached_tokens") or 0,
             (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0,
         )
         # Money is counted in integers: 5.0 tokens, or true, would end up in a budget.
         if any(type(count) is not int or count > _MOST_TOKENS for count in counts):
             return None
-        return TokenUsage(*counts)
+        written = prompt.get("cache_creation_tokens") or usage.get("cache_creation_input_tokens")
+        # Some leave it out of their prompt's tokens: then those are all there is to go by.
+        if type(written) is not int or not 0 < written <= counts[0] - counts[2]:
+            written = 0
+        return TokenUsage(*counts, cache_write_input_tokens=written)
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
 

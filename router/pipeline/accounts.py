@@ -195,6 +195,8 @@ class Accountant:
         record = self.record(accepted, Outcome("ok", "cache", cache_hit=True), now_s=now_s)
         if cached.baseline_cached_input_tokens:
             record.detail["baseline_cached_input_tokens"] = cached.baseline_cached_input_tokens
+        if cached.baseline_cache_write_input_tokens:
+            record.detail["baseline_cache_write_input_tokens"] = cached.baseline_cache_write_input_tokens
         return replace(
             record,
             deployment=cached.deployment,
@@ -256,6 +258,7 @@ def _forgone(
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cached_input_tokens=usage.cached_input_tokens,
+        cache_write_input_tokens=usage.cache_write_input_tokens,
         recounted_output_tokens=recounted_tokens,
         cost_nusd=cost_nusd(usage, price),
         prompt_cache_nusd=prompt_cache_discount_nusd(usage, price),
@@ -317,6 +320,8 @@ def _reckoned(charge: Charge, answer: AnswerFacts | None) -> dict[str, Any]:
         found["baseline_output_limit"] = charge.baseline.limit
     if charge.baseline.cached_input_tokens:
         found["baseline_cached_input_tokens"] = charge.baseline.cached_input_tokens
+    if charge.baseline.cache_write_input_tokens:
+        found["baseline_cache_write_input_tokens"] = charge.baseline.cache_write_input_tokens
     if charge.billed:
         found["billed_attempts"] = [[a.deployment, a.input_tokens, a.cost_nusd] for a in charge.billed]
     if charge.counted is not None and answer is not None and answer.usage is not None:

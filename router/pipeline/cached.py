@@ -30,6 +30,7 @@ class CachedAnswer:
     baseline_price_effective_from: str | None
     baseline_input_tokens: int
     baseline_cached_input_tokens: int
+    baseline_cache_write_input_tokens: int
     baseline_output_tokens: int
     baseline_cost_nusd: int
     simulated: bool
@@ -40,7 +41,7 @@ class CachedAnswer:
         return self.body.replace(our_id_fragment(self.request_id), our_id_fragment(request_id))
 
 
-_IN_DETAIL = ("baseline_cached_input_tokens",)
+_IN_DETAIL = ("baseline_cached_input_tokens", "baseline_cache_write_input_tokens")
 _COLUMNS = tuple(field.name for field in fields(CachedAnswer) if field.name not in ("body", *_IN_DETAIL))
 FORMAT = ",".join((*_COLUMNS, *_IN_DETAIL))
 """Belongs to the key of an entry: a version with other facts looks for, and finds, only its own."""

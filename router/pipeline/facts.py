@@ -80,6 +80,8 @@ class Forgone:
     input_tokens: int = 0
     output_tokens: int = 0
     cached_input_tokens: int = 0
+    cache_write_input_tokens: int = 0
+    """Known where the baseline itself answered; where another did, none are supposed."""
     recounted_output_tokens: int = 0
     """The answer that was given, counted with the baseline's tokenizer."""
     cost_nusd: int = 0

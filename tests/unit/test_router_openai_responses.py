@@ -91,6 +91,23 @@ def test_usage_that_cannot_be_right_is_none(usage: Any) -> None:
     assert usage_of(usage) is None
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"prompt_tokens_details": {"cached_tokens": 4, "cache_creation_tokens": 6}},
+        {"prompt_tokens_details": {"cached_tokens": 4}, "cache_creation_input_tokens": 6},
+    ],
+)
+def test_what_went_into_the_providers_cache_is_read(told: dict[str, Any]) -> None:
+    assert usage_of({"prompt_tokens": 10, "completion_tokens": 5, **told}) == TokenUsage(10, 5, 4, 0, 6)
+
+
+@pytest.mark.parametrize("written", [None, -1, 7, 2.0, True, "6"])
+def test_cache_writes_that_cannot_be_part_of_the_prompt_are_left_out(written: Any) -> None:
+    details = {"cached_tokens": 4, "cache_creation_tokens": written}
+    assert usage_of({"prompt_tokens": 10, "prompt_tokens_details": details}) == TokenUsage(10, 0, 4)
+
+
 def test_null_details_are_none() -> None:
     usage = {"prompt_tokens": 5, "completion_tokens": None, "prompt_tokens_details": None}
     assert usage_of(usage) == TokenUsage(5, 0)

@@ -375,7 +375,14 @@ def test_a_repeat_costs_nothing_and_forgoes_as_much(accountant: Accountant) -> N
 # ---- why it cost what it cost ----------------------------------------------------------------------
 
 CACHED = tuple(
-    replace(choice, price=replace(choice.price, cached_input_nusd_per_mtok=choice.price.input_nusd_per_mtok // 4))
+    replace(
+        choice,
+        price=replace(
+            choice.price,
+            cached_input_nusd_per_mtok=choice.price.input_nusd_per_mtok // 4,
+            cache_write_nusd_per_mtok=choice.price.input_nusd_per_mtok * 2,
+        ),
+    )
     for choice in CHAIN
 )
 
@@ -413,6 +420,7 @@ def booked(charged: Accountant, asked: Accepted, choice: Choice, reply: AnswerFa
     prompt=st.text(max_size=200),
     input_tokens=st.integers(0, 5_000),
     cached_share=st.fractions(0, 1),
+    written_share=st.fractions(0, 1),
     output_tokens=st.integers(0, 5_000),
     answered_by=st.integers(0, 1),
     failed=st.lists(st.sampled_from(["small", "large"]), max_size=3),
@@ -426,6 +434,7 @@ def test_the_drivers_of_every_record_add_up_to_what_was_saved(
     prompt: str,
     input_tokens: int,
     cached_share: Fraction,
+    written_share: Fraction,
     output_tokens: int,
     answered_by: int,
     failed: list[str],
@@ -443,7 +452,9 @@ def test_the_drivers_of_every_record_add_up_to_what_was_saved(
         observed=chain[0] if kind == "observed" else None,
         measures=Measured("chatcmpl-0", 0.05, 9) if kind == "shadow" else None,
     )
-    usage = TokenUsage(input_tokens, output_tokens, int(input_tokens * cached_share))
+    cached_tokens = int(input_tokens * cached_share)
+    written_tokens = int((input_tokens - cached_tokens) * written_share)
+    usage = TokenUsage(input_tokens, output_tokens, cached_tokens, cache_write_input_tokens=written_tokens)
     attempts = tuple(Attempt(name, "lost", billed=True) for name in failed)
     if kind == "unanswered":
         charged = accountant.charge_unanswered(asked, attempts)
@@ -493,6 +504,19 @@ def test_the_baselines_provider_would_have_cached_the_same_part_of_the_prompt() 
     assert record.detail["baseline_cached_input_tokens"] == cached_tokens
     assert record.baseline_cost_nusd == -(-(2 * (INPUT_TOKENS * 30 + EXPECTED_TOKENS * 60) - cached_tokens * 45) // 2)
     assert abs(record.prompt_cache_nusd - (50 * 3 // 4 - discount)) <= 2  # each side rounds up once
+
+
+def test_the_baseline_itself_pays_for_what_it_writes_into_its_cache_and_no_other_is_supposed_to() -> None:
+    accountant, asked = caching_accountant(), accepted(decision=RouteDecision(CACHED, 2, "simple", ()))
+    reply = answer(TokenUsage(100, 5, cache_write_input_tokens=40))
+    known, estimated = (booked(accountant, asked, choice, reply) for choice in reversed(CACHED))
+    assert known.cost_nusd == known.baseline_cost_nusd == (100 + 40) * 30 + 5 * 60
+    assert known.detail["baseline_cache_write_input_tokens"] == 40
+    assert estimated.detail["cache_write_input_tokens"] == 40
+    assert estimated.baseline_cost_nusd == INPUT_TOKENS * 30 + EXPECTED_TOKENS * 60
+    assert drivers(estimated)["prompt_cache"] == -40
+    repeat = accountant.hit_record(asked, unpack(pack(known, b"")), now_s=102.0)
+    assert reckoned(repeat, ChainPrices(CACHED)) == booked_amounts(repeat)
 
 
 def test_the_record_keeps_what_the_counterfactual_rests_on(accountant: Accountant) -> None:

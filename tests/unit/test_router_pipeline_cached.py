@@ -17,7 +17,7 @@ def test_any_body_survives(body: bytes) -> None:
     record = spend_record("chatcmpl-1", deployment="lokal/模型", response_model=None, simulated=True)
     record = replace(
         record, estimator="v1", recounted_output_tokens=70, baseline_price_effective_from="2023-03-14",
-        detail={"baseline_cached_input_tokens": 9},
+        detail={"baseline_cached_input_tokens": 9, "baseline_cache_write_input_tokens": 4},
     )  # fmt: skip
     answer = unpack(pack(record, body))
     assert answer == CachedAnswer(
@@ -31,6 +31,7 @@ def test_any_body_survives(body: bytes) -> None:
         recounted_output_tokens=70,
         baseline_price_effective_from="2023-03-14",
         baseline_cached_input_tokens=9,
+        baseline_cache_write_input_tokens=4,
         baseline_input_tokens=120,
         baseline_output_tokens=80,
         baseline_cost_nusd=8_400_000,

@@ -11,7 +11,7 @@ from router.reports.currency import money_text
 from router.reports.figures import percent
 from router.reports.periods import HOUR_MS, local_text
 from router.reports.tables import Provenance
-from router.stores.cells import ROUTER, Books
+from router.stores.cells import ROUTER, Books, Cell
 
 _DECIMALS = 4
 
@@ -113,7 +113,7 @@ def _machines(account: Account, closed: Mapping[str, int | None]) -> Iterator[st
 
 
 def _observed(account: Account) -> Iterator[str]:
-    cells = [p.cell for p in account.postings if p.cell.key["observed_deployment"] is not None]
+    cells = [posting.cell for posting in account.postings if _went_to_the_baseline_alone(posting.cell)]
     if cells:
         count = sum(cell.request_count for cell in cells)
         cost, observed = (sum(getattr(cell, name) for cell in cells) for name in ("cost_nusd", "observed_cost_nusd"))
@@ -122,6 +122,12 @@ def _observed(account: Account) -> Iterator[str]:
             f"{format_usd(observed, _DECIMALS)} USD for them in place of {format_usd(cost, _DECIMALS)} USD. "
             "That is no saving, and in none of these figures."
         )
+
+
+def _went_to_the_baseline_alone(cell: Cell) -> bool:
+    """A repeat from the cache and a request that was refused went nowhere, whatever routing would have done."""
+    key = cell.key
+    return key["observed_deployment"] is not None and key["cache"] != "hit" and key["deployment"] is not None
 
 
 def _estimators(account: Account) -> tuple[str, ...]:

@@ -93,6 +93,18 @@ def test_what_was_simulated_and_what_was_only_observed_is_told() -> None:
     assert "routing would have booked 1.0000 USD for them in place of 10.0000 USD" in basis
 
 
+def test_of_what_was_observed_only_what_went_to_the_baseline_is_counted() -> None:
+    observed = {"observed_deployment": "phi", "deployment": "gpt-4"}
+    repeat = {"cache": "hit", "request_model": None, "reason": "cache", "cost_nusd": 0}
+    refused = {"deployment": None, "status": "refused", "cost_nusd": 0, "baseline_cost_nusd": 0}
+    ledger = RecordBooks(
+        [record("a", **observed), record("b", **(observed | repeat)), record("c", **(observed | refused))]
+    )
+    assert "1 requests were only observed" in " ".join(table_of(ledger, "team").basis)
+    only_repeats = RecordBooks([record("b", **(observed | repeat))])
+    assert "only observed" not in " ".join(table_of(only_repeats, "team").basis)
+
+
 def test_nothing_at_all() -> None:
     table = table_of(RecordBooks(), "team")
     assert (table.rows, table.total_record()["savings_percent"], table.total_record()["request_count"]) == ((), None, 0)

@@ -19,7 +19,7 @@ from router.reports.periods import ReportPeriod, local_text, report_period
 from router.reports.price_list import PriceList
 from router.reports.verify import Findings, Verifier
 from router.services import AdminServices
-from router.stores.cells import ROUTER
+from router.stores.cells import HOUR_MS, ROUTER
 from router.stores.sql_engine import reading
 from router.stores.sql_partitions import rows_from_ms
 
@@ -50,14 +50,17 @@ def verify(
 
 
 def _of_records(services: AdminServices, span: ReportPeriod) -> ReportPeriod:
-    """As much of `span` as there can be records of."""
+    """As much of `span` as there can be records of, in whole hours, for sums are of those."""
     with reading(services.engine) as connection:
         kept_from_ms = rows_from_ms(connection)
     if span.from_ms < kept_from_ms:
         kept_from = local_text(kept_from_ms, span.timezone)
         warn(f"records from before {kept_from} were let go, and their sums cannot be verified any more")
     until_ms = min(span.to_ms, now_ms() + 1)
-    return replace(span, from_ms=min(max(span.from_ms, kept_from_ms), until_ms), to_ms=until_ms)
+    from_ms = max(span.from_ms, kept_from_ms)
+    if from_ms >= until_ms:
+        return replace(span, from_ms=until_ms, to_ms=until_ms)
+    return replace(span, from_ms=from_ms - from_ms % HOUR_MS, to_ms=-(-until_ms // HOUR_MS) * HOUR_MS)
 
 
 def _verified(services: AdminServices, span: ReportPeriod, most: int) -> Findings:

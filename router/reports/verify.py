@@ -15,7 +15,7 @@ from policies.drivers import drivers
 from policies.repricing import answered_usage, reckoned
 from policies.spend import SpendRecord
 from router.reports.price_list import PriceList, PricesNamed
-from router.stores.cells import HOUR_MS, ROUTER, Books, Cell, Dimension, Filter
+from router.stores.cells import HOUR_MS, ROUTER, Books, Cell, Dimension, Filter, HourCost
 
 ROLLED_UP: tuple[Dimension, ...] = (
     "team_id", "project_id", "key_id", "alias", "deployment", "deployment_tier", "provider_name", "request_model",
@@ -217,6 +217,8 @@ class Verifier:
             return
         span = closed[0].hour_ms, closed[-1].hour_ms + HOUR_MS
         loads = {source: self._loads(source, *span) for source in {hour.source for hour in closed}}
+        for hour in _lost(closed):
+            findings.differs(_place_of(hour), "hour_costs", "nothing", "a closed hour")
         for hour in closed:
             findings.closed_hour_count += 1
             use = self._machines(_day(hour.hour_ms)).get(hour.source)
@@ -224,13 +226,17 @@ class Verifier:
                 findings.unchecked["the configuration no longer has the hardware of a closed hour"] += 1
                 continue
             expected = hour_cost(use, hour.hour_ms, loads[hour.source].get(hour.hour_ms, Load()))
-            if not (hour.unit_count or hour.cost_nusd):
+            if not (hour.unit_count or hour.cost_nusd) and expected.unit_count and self._is_first(hour):
                 continue  # when its hours began to be closed; no machine is known to have run
-            place = f"{_hour_text(hour.hour_ms)}, {hour.source}"
+            place = _place_of(hour)
             if hour.cost_nusd != expected.cost_nusd:
                 findings.differs(place, "hour_costs.cost_nusd", hour.cost_nusd, expected.cost_nusd)
             if hour.unit_count != expected.unit_count:
                 findings.differs(place, "hour_costs.unit_count", hour.unit_count, expected.unit_count)
+
+    def _is_first(self, hour: HourCost) -> bool:
+        before = self._books.hour_costs(hour.hour_ms - HOUR_MS, hour.hour_ms)
+        return all(earlier.source != hour.source for earlier in before)
 
     def _loads(self, source: str, from_ms: int, to_ms: int) -> Mapping[object, Load]:
         """By the beginning of the hour: of a deployment what was sent to it, of the router's machine everything."""
@@ -247,6 +253,20 @@ def hours_of(from_ms: int, to_ms: int) -> Iterator[tuple[int, int]]:
         end_ms = min(from_ms - from_ms % HOUR_MS + HOUR_MS, to_ms)
         yield from_ms, end_ms
         from_ms = end_ms
+
+
+def _lost(closed: Sequence[HourCost]) -> Iterator[HourCost]:
+    """The hours, of no cost, between those that are closed: a source's are closed without gaps, one after the other."""
+    last: dict[str, HourCost] = {}
+    for hour in closed:
+        before = last.get(hour.source, hour)
+        for hour_ms in range(before.hour_ms + HOUR_MS, hour.hour_ms, HOUR_MS):
+            yield HourCost(hour_ms, hour.source, hour.hardware, 0, 0)
+        last[hour.source] = hour
+
+
+def _place_of(hour: HourCost) -> str:
+    return f"{_hour_text(hour.hour_ms)}, {hour.source}"
 
 
 def _add(sums: Sums, record: SpendRecord) -> None:
@@ -272,8 +292,11 @@ def _place(start_ms: int, key: Key) -> str:
 
 
 def _is_before(record: SpendRecord) -> bool:
+    """A repricing names the price of such a record's baseline; that nobody recounted its answer is told for ever."""
     has_baseline = record.baseline_input_tokens or record.baseline_output_tokens
-    return bool(has_baseline) and record.baseline_price_effective_from is None
+    if has_baseline and record.baseline_price_effective_from is None:
+        return True
+    return record.estimator is None and record.baseline_output_tokens > 0 == record.recounted_output_tokens
 
 
 def _hour_text(hour_ms: int) -> str:

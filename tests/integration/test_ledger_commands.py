@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from policies.spend import SpendRecord
 from router.cli import explain, ledger, report
 from router.errors import StoreUnavailable
+from router.reports.periods import local_text
 from router.services import AdminServices
 from router.stores.cells import HOUR_MS, HourCost
 from router.stores.sql_engine import writing
@@ -118,6 +119,16 @@ def test_a_row_that_was_changed_by_hand_is_named_and_the_command_fails(run: Comm
     assert told["first_differences"][0] == {
         "where": "plain", "column": "cost_nusd", "found": "1999999", "expected": "2000000",
     }  # fmt: skip
+
+
+@pytest.mark.usefixtures("booked")
+def test_hours_of_which_only_a_part_is_asked_for_are_verified_whole(run: Command, services: AdminServices) -> None:
+    with writing(services.engine) as connection:
+        connection.execute(text(f"UPDATE hourly_sums SET cost_nusd = cost_nusd + 5 WHERE hour_ms = {START}"))
+    within = local_text(START + 1, "UTC"), local_text(START + 59 * 60_000, "UTC")
+    result = run("report", "verify", "--from", within[0], "--to", within[1])
+    assert result.exit_code == 1
+    assert "differences: rollups.cost_nusd" in result.stdout
 
 
 def test_records_that_were_let_go_are_not_missed(run: Command, services: AdminServices) -> None:

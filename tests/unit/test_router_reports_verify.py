@@ -276,6 +276,14 @@ def test_what_cannot_be_reckoned_anew_is_no_difference_but_counted(
     assert [reason in found for found in findings.unchecked] == [True]
 
 
+def test_a_record_from_before_its_answer_was_recounted_may_be_repriced(prices: PriceList) -> None:
+    before = served("before", recounted_output_tokens=0, baseline_price_effective_from=None)
+    repriced = replace(before, baseline_price_effective_from="2023-03-14")
+    for record in (before, repriced):
+        findings = verify(prices, [record])
+        assert (findings.total, findings.unchecked.total()) == (0, 1)
+
+
 # ---- machines ------------------------------------------------------------------------------------
 
 
@@ -291,6 +299,23 @@ def test_an_hour_that_was_closed_at_another_cost_is_found(
     findings = verify(prices, [], RecordBooks([], hours), machines)
     assert dict(findings.counts) == {column: 1}
     assert findings.first[0].where.endswith(":00Z, small")
+
+
+def test_a_closed_hour_that_is_gone_is_found(prices: PriceList) -> None:
+    hours = [*closed(), HourCost(START, ROUTER, "A100", 2, 8 * 10**9)]
+    del hours[2]
+    findings = verify(prices, [], RecordBooks([], hours), machines)
+    assert dict(findings.counts) == {"hour_costs": 1}
+    assert findings.first[0].where.endswith(":00Z, small")
+
+
+def test_a_closed_hour_that_was_emptied_is_found_and_the_one_before_the_first_is_none(prices: PriceList) -> None:
+    hours = closed()
+    hours[3] = replace(hours[3], unit_count=0, cost_nusd=0)
+    findings = verify(prices, [], RecordBooks([], hours), machines)
+    assert dict(findings.counts) == {"hour_costs.cost_nusd": 1, "hour_costs.unit_count": 1}
+    began = [HourCost(START, "small", "A100", 0, 0), *closed()[2:]]
+    assert verify(prices, [], RecordBooks([], began), machines).total == 0
 
 
 def test_fees_by_the_request_are_those_of_the_hour(prices: PriceList) -> None:

@@ -57,6 +57,8 @@ def destination_of(text: str, name: str, config: ReportsConfig, environ: Mapping
         return _webhook(config, environ)
     if text.startswith(_S3):
         return _s3(text, name, config.s3, environ)
+    if "://" in text:
+        raise ConfigError(f"{text!r} is neither a file nor s3://bucket/key; a URL to post to stands in reports.webhook")
     folder = text.endswith("/") or Path(text).is_dir()
     return FileDestination(Path(text) / name if folder else Path(text))
 

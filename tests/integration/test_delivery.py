@@ -38,6 +38,13 @@ def test_a_path_is_taken_as_it_is_and_a_folder_that_exists_is_a_folder(tmp_path:
     assert deliver(str(tmp_path), "savings.csv", CONTENT, CSV) == f"{tmp_path}/savings.csv"
 
 
+def test_an_address_is_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="a URL to post to"):
+        deliver("https://example.com/report", "savings.csv", b"1", "text/csv")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_repeat_replaces_and_readers_keep_what_they_have_opened(tmp_path: Path) -> None:
     path = tmp_path / "savings.csv"
     deliver(str(path), "", b"before", CSV)

@@ -5,15 +5,22 @@ Both are formats of stored data: they may be added to, never changed.
 
 from __future__ import annotations
 
-import re
+from binascii import unhexlify
 from typing import Any
 
 import orjson
 
 _PREFIX = "chatcmpl-"
 _PACKED_HEX = 24
-_NUMBER = re.compile("([0-9]+)")
-_GAP = "\x1a"  # JSON writes it as an escape, so no text has it in it
+_DIGITS = b"0123456789"
+# JSON writes these as escapes, so no text has them in it.
+_GAP = "\x1a"
+_SPACE = b"\x1b"
+# `bytes.split` parts at each run of white space, in half the time of a pattern. For that, all but digits are made
+# into spaces, or digits into line ends and spaces into something else for the while.
+_ONLY_DIGITS = bytes(byte if byte in _DIGITS else ord(" ") for byte in range(256))
+_NO_DIGITS = bytes.maketrans(_DIGITS + b" ", b"\n" * len(_DIGITS) + _SPACE)
+_SPACES_AGAIN = bytes.maketrans(_SPACE, b" ")
 
 
 def pack_id(request_id: str) -> bytes:
@@ -32,9 +39,10 @@ def pack_id(request_id: str) -> bytes:
 def split_detail(detail: dict[str, Any]) -> tuple[str, bytes]:
     """Its JSON text with a gap for each number, which many records share, and the numbers: a digit in four bits, `f`
     between two. Raises orjson.JSONEncodeError."""
-    parts = _NUMBER.split(orjson.dumps(detail).decode())
-    digits = "f".join(parts[1::2])
-    return _GAP.join(parts[::2]), bytes.fromhex(digits + "f" * (len(digits) % 2))
+    text = orjson.dumps(detail)
+    digits = b"f".join(text.translate(_ONLY_DIGITS).split())
+    gaps = _GAP.encode().join(text.translate(_NO_DIGITS).split())
+    return gaps.translate(_SPACES_AGAIN).decode(), unhexlify(digits + b"f" if len(digits) % 2 else digits)
 
 
 def join_detail(template: str, numbers: bytes) -> dict[str, Any]:

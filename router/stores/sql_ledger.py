@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from operator import attrgetter
 
@@ -14,7 +14,7 @@ from router.stores.base import LedgerRefused
 from router.stores.sql_booking import Booker, Booking, Key, Known
 from router.stores.sql_detail import pack_id
 from router.stores.sql_engine import reading, writing
-from router.stores.sql_rows import StoredRow, record_of, stored
+from router.stores.sql_rows import StoredRow, record_of
 from router.stores.sql_schema import LEDGER
 from router.stores.sql_usage import usage
 
@@ -31,12 +31,19 @@ class SqlLedger:
         if not records:
             return 0
         try:
-            rows = [stored(record) for record in sorted(records, key=attrgetter("request_id"))]
-            with writing(self._engine) as connection:
-                booking = self._booker.begin(connection)
-                changed = _book(booking, rows)
+            # In the order of the index, so that neighbours are written one after the other.
+            rows = self._booker.stored(sorted(records, key=attrgetter("request_id")))
+            try:
+                return self._booked(rows, _book_new)
+            except exc.IntegrityError:  # Some are known. They nearly never are, so nobody asks before.
+                return self._booked(rows, _book)
         except (exc.IntegrityError, exc.DataError, OverflowError, UnicodeEncodeError) as error:
             raise LedgerRefused(f"the ledger refuses the records: {' '.join(str(error).split())}") from error
+
+    def _booked(self, rows: Sequence[StoredRow], book: Callable[[Booking, Sequence[StoredRow]], int]) -> int:
+        with writing(self._engine) as connection:
+            booking = self._booker.begin(connection)
+            changed = book(booking, rows)
         booking.done()
         return changed
 
@@ -69,6 +76,12 @@ class SqlLedger:
             return usage(connection, budget, from_ms, to_ms, bucket_ms)
 
 
+def _book_new(booking: Booking, rows: Sequence[StoredRow]) -> int:
+    """Raises IntegrityError where one of them is booked, or there twice."""
+    booking.replace((), rows)
+    return len(rows)
+
+
 def _book(booking: Booking, rows: Sequence[StoredRow]) -> int:
     """Books what is new, and the truth about what is booked as abandoned; returns how many changes that were."""
     known = booking.known({row.key for row in rows})
@@ -81,7 +94,7 @@ def _book(booking: Booking, rows: Sequence[StoredRow]) -> int:
             told = before.record if isinstance(before, StoredRow) else before
             if told.status != "abandoned" or row.record.status == "abandoned":
                 continue
-            row = stored(replace(row.record, abandoned_nusd=int(told.cost_nusd)))
+            (row,) = booking.booker.stored([replace(row.record, abandoned_nusd=int(told.cost_nusd))])
             if not isinstance(before, StoredRow):
                 old.append(before)
         new[row.key] = row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
@@ -27,15 +28,20 @@ _PACKED = ("request_id", "parent_id", "end_user", "tags", "detail_numbers")
 _PLAIN = tuple(
     column.name for column in LEDGER_ROWS.c if not column.nullable and column.name not in (*ROW_IDS, *_PACKED)
 )
-_UNKNOWN_AT_TIMES = ("score", "sample_share", "first_token_ms")
+_UNKNOWN_AT_TIMES = ("score", "sample_share", "first_token_ms", "recounted_output_tokens")
 _SPARSE = tuple(
     column.name for column in LEDGER_ROWS.c if column.nullable and column.name not in (*_UNKNOWN_AT_TIMES, *_PACKED)
 )
 """Amounts that are mostly nothing, which is stored as NULL."""
+_NOTHING = (None,) * len(_SPARSE)
 
 ROW_COLUMNS = (*ROW_IDS, *_PLAIN, *_UNKNOWN_AT_TIMES, *_SPARSE, *_PACKED)
+"""Numbers first, then PACKED_COUNT bytes and texts."""
+PACKED_COUNT = len(_PACKED)
+_ID_AT = ROW_COLUMNS.index("request_id")
 _sums = attrgetter(*SUMS)
-_FIELDS = (*DIMENSIONS, *ATTRIBUTES, *_PLAIN, *_UNKNOWN_AT_TIMES, *_SPARSE)
+_NUMBERS = (*DIMENSIONS, *ATTRIBUTES, *_PLAIN, *_UNKNOWN_AT_TIMES, *_SPARSE)
+_FIELDS = (*_NUMBERS, "request_id", "parent_id", "end_user", "tags", "detail")
 _values = attrgetter(*_FIELDS)
 """One look at a record, of which the parts are slices: a look for each part took twice as long."""
 _dimensions = attrgetter(*DIMENSIONS)
@@ -44,64 +50,65 @@ _PRICE_AT = DIMENSIONS.index("price_effective_from")
 _BASELINE_PRICE_AT = ATTRIBUTES.index("baseline_price_effective_from")
 _ATTRIBUTES_AT = len(DIMENSIONS)
 _PLAIN_AT = _ATTRIBUTES_AT + len(ATTRIBUTES)
-_SPARSE_AT = len(_FIELDS) - len(_SPARSE)
+_SPARSE_AT = len(_NUMBERS) - len(_SPARSE)
+_OTHERS_AT = len(_NUMBERS)
+
+
+Values = tuple[Any, ...]
+Lookup = Callable[[Values], int | None]
 
 
 @dataclass(slots=True)
 class StoredRow:
-    """`dimensions`, `attributes` and `template` are stored once for all rows that share them."""
+    """A record as it goes into the table, and into the sums of its hour."""
 
-    id: bytes
     record: SpendRecord
-    dimensions: tuple[Any, ...]
-    attributes: tuple[Any, ...]
-    template: tuple[str]
-    values: tuple[Any, ...]
-    """Of ROW_COLUMNS, but for ROW_IDS."""
+    values: Values
+    """Of ROW_COLUMNS; of ROW_IDS, None where no id is remembered."""
+    texts: tuple[Values, ...] | None
+    """Dimensions, attributes and template, which all rows share that have the same; None where their ids are known."""
+    sums: tuple[int, ...]
+    """Of SUMS."""
 
     @property
     def key(self) -> tuple[bytes, int]:
-        return self.id, self.record.started_at_ms
-
-    @property
-    def sums(self) -> tuple[int, ...]:
-        """`request_count` and SUMS."""
-        return (1, *_sums(self.record))
+        return self.values[_ID_AT], self.record.started_at_ms
 
 
-def stored(record: SpendRecord) -> StoredRow:
-    """Raises LedgerRefused, because SQLite would take anything and no report could read it."""
-    values = _values(record)
-    others = record.request_id, record.parent_id, record.end_user, record.tags, record.detail
-    wrong = _wrong_type((*map(type, values), *map(type, others)))
+def stored(record: SpendRecord, lookups: tuple[Lookup, Lookup, Lookup]) -> StoredRow:
+    """`lookups` find the ids of dimensions, attributes and templates. All that a record has is looked at here, at once:
+    by the next look, thousands of others have driven it out of the processor's cache.
+
+    Raises LedgerRefused, because SQLite would take anything and no report could read it.
+    """
+    found = _values(record)
+    request_id, parent_id, end_user, tags, detail = found[_OTHERS_AT:]
+    wrong = _wrong_type(tuple(map(type, found)))
     if wrong is not None:
-        raise LedgerRefused(f"record {record.request_id!r}: {wrong}")
+        raise LedgerRefused(f"record {request_id!r}: {wrong}")
     if record.started_at_ms < 0:
-        raise LedgerRefused(f"record {record.request_id!r}: started_at_ms is before 1970")
+        raise LedgerRefused(f"record {request_id!r}: started_at_ms is before 1970")
     try:
-        template, numbers = split_detail(record.detail)
+        template, numbers = split_detail(detail)
     except orjson.JSONEncodeError as error:
-        raise LedgerRefused(f"record {record.request_id!r}: detail cannot be JSON: {error}") from error
-    id_ = pack_id(record.request_id)
-    return StoredRow(
-        id_,
-        record,
-        values[:_ATTRIBUTES_AT],
-        values[_ATTRIBUTES_AT:_PLAIN_AT],
-        (template,),
-        (
-            *values[_PLAIN_AT:_SPARSE_AT],
-            *[amount or None for amount in values[_SPARSE_AT:]],
-            id_,
-            None if record.parent_id is None else pack_id(record.parent_id),
-            without_nul(record.end_user),
-            without_nul(record.tags),
-            numbers,
-        ),
+        raise LedgerRefused(f"record {request_id!r}: detail cannot be JSON: {error}") from error
+    texts = found[:_ATTRIBUTES_AT], found[_ATTRIBUTES_AT:_PLAIN_AT], (template,)
+    ids = lookups[0](texts[0]), lookups[1](texts[1]), lookups[2](texts[2])
+    sparse = found[_SPARSE_AT:_OTHERS_AT]
+    values = (
+        *ids,
+        *found[_PLAIN_AT:_SPARSE_AT],
+        *([amount or None for amount in sparse] if any(sparse) else _NOTHING),
+        pack_id(request_id),
+        None if parent_id is None else pack_id(parent_id),
+        without_nul(end_user),
+        without_nul(tags),
+        numbers,
     )
+    return StoredRow(record, values, texts if None in ids else None, _sums(record))
 
 
-def repriced_texts(record: SpendRecord, amounts: Amounts) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+def repriced_texts(record: SpendRecord, amounts: Amounts) -> tuple[Values, Values]:
     """The dimensions and the attributes of a record that has other `amounts`."""
     dimensions, attributes = _dimensions(record), _attributes(record)
     return (
@@ -129,7 +136,7 @@ def without_nul(value: Any) -> Any:
 @lru_cache(maxsize=4096)
 def _wrong_type(types: tuple[type, ...]) -> str | None:
     """What is wrong with fields of these types. Records have few different ones, so one look decides of most."""
-    for name, found, allowed in zip(_CHECKED, types, _ALLOWED_TYPES, strict=True):
+    for name, found, allowed in zip(_FIELDS, types, _ALLOWED_TYPES, strict=True):
         if found not in allowed:
             shown = " or ".join(sorted(allowed_type.__name__ for allowed_type in allowed))
             return f"{name} is {found.__name__}, not {shown}"
@@ -145,5 +152,4 @@ def _allowed_types(name: str) -> frozenset[type]:
     return frozenset(numbers | ({type(None)} if column.nullable else set()))
 
 
-_CHECKED = (*_FIELDS, "request_id", "parent_id", "end_user", "tags", "detail")
-_ALLOWED_TYPES = tuple(_allowed_types(name) for name in _CHECKED)
+_ALLOWED_TYPES = tuple(_allowed_types(name) for name in _FIELDS)

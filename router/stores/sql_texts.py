@@ -11,9 +11,7 @@ import orjson
 from sqlalchemy import Connection, Table, insert, select
 
 from router.stores.base import LedgerRefused
-from router.stores.sql_rows import without_nul
-
-Values = tuple[Any, ...]
+from router.stores.sql_rows import Values, without_nul
 
 AT_ONCE = 2_000
 """Values in one question: databases take some thousands."""
@@ -31,6 +29,9 @@ class Texts:
         self._table = table
         self._names = names
         self._known: dict[Values, int] = {}
+
+    def remembered(self, values: Values) -> int | None:
+        return self._known.get(values)
 
     def ids(self, connection: Connection, wanted: Collection[Values]) -> dict[Values, int]:
         """Of each of `wanted`; new ones are added. The caller's transaction is the only one that writes here."""

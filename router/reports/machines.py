@@ -55,7 +55,7 @@ def machine_costs(hours: Iterable[HourCost], over: Sequence[Span], by_hour: bool
                 break
             bucket = Bucket(span.from_ms, hour.hour_ms if by_hour else None, hour.source)
             cost = found.setdefault(bucket, MachineCost(span))
-            part = _part(hour.idle_nusd, start - hour.hour_ms, end - hour.hour_ms)
+            part = part_of_hour(hour.idle_nusd, start - hour.hour_ms, end - hour.hour_ms)
             if hour.booked_nusd:
                 cost.used += part
             else:
@@ -116,6 +116,6 @@ def _bucket(posting: Posting, source: str) -> Bucket:
     return Bucket(posting.span.from_ms, None if hour_ms is None else int(hour_ms), source)
 
 
-def _part(amount: int, start_ms: int, end_ms: int) -> int:
-    """Of an hour's amount, that between two of its milliseconds."""
+def part_of_hour(amount: int, start_ms: int, end_ms: int) -> int:
+    """Of an hour's amount, that between two of its milliseconds; parts that follow each other add up to it."""
     return amount * end_ms // HOUR_MS - amount * start_ms // HOUR_MS

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from policies.spend import SpendRecord
 from router.reports.exports.charges import DAY_MS, charges
 from router.reports.exports.focus import COLUMNS, Account, focus_csv, focus_parquet, focus_rows
-from router.stores.cells import ROUTER, HourCost
+from router.stores.cells import ROUTER, Cell, HourCost
 from tests.support.books import RecordBooks
 from tests.support.focus_validator import findings
 from tests.support.spend import spend_record
@@ -136,6 +136,35 @@ def test_parquet_says_the_same_as_csv(tmp_path: Path) -> None:
     assert [types[column.name] for column in COLUMNS if column.type == "amount"].count("DECIMAL(38,9)") == 8
     assert types["ChargePeriodStart"] == "TIMESTAMP WITH TIME ZONE"
     assert focus_parquet(()) != b""
+
+
+class Asked(RecordBooks):
+    """Counts how often it is asked."""
+
+    count = 0
+
+    def cells(self, *asked: Any, **more: Any) -> tuple[Cell, ...]:
+        self.count += 1
+        return super().cells(*asked, **more)
+
+
+def test_of_all_of_time_only_days_that_hold_something_are_looked_at() -> None:
+    one_day = Asked([record("r1", cost_nusd=1)], [HourCost(FROM_MS + DAY_MS, ROUTER, "m5", 1, 64)])
+    found = list(charges(one_day, 0, FROM_MS + 3_000_000 * DAY_MS))
+    assert [charge.cost_nusd for charge in found] == [1, 64]
+    assert one_day.count == 3  # once for the days, and once for each of two
+
+
+@given(st.integers(0, 4 * DAY_MS), st.integers(0, 4 * DAY_MS))
+def test_machines_of_times_that_meet_within_an_hour_add_up(one: int, other: int) -> None:
+    first, second = FROM_MS + min(one, other), FROM_MS + max(one, other)
+    ends = ((FROM_MS, first), (first, second), (second, TO_MS))
+    hours = RecordBooks([], [HourCost(FROM_MS + at * HOUR_MS, "mistral-7b", "a100", 1, 1_001) for at in range(96)])
+    found = [list(charges(hours, *span)) for span in ends]
+    assert sum(charge.cost_nusd for each in found for charge in each) == 96 * 1_001
+    for (start_ms, end_ms), each in zip(ends, found, strict=True):
+        exact = (end_ms - start_ms) * 1_001 / HOUR_MS
+        assert abs(sum(charge.cost_nusd for charge in each) - exact) <= 1
 
 
 MOMENTS = st.integers(FROM_MS, TO_MS - 1)

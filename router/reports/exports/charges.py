@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from policies.money import format_usd
-from router.stores.cells import ROUTER, Books, Cell, Dimension, HourCost
+from router.reports.machines import part_of_hour
+from router.stores.cells import HOUR_MS, ROUTER, Books, Cell, Dimension, HourCost
 
 DAY_MS = 86_400_000
 _DIFFER_IN: tuple[Dimension, ...] = (
@@ -67,14 +68,19 @@ class Charge:
 
 def charges(books: Books, from_ms: int, to_ms: int) -> Iterator[Charge]:
     """Everything in [from_ms, to_ms), a day at a time, so that a year needs no more memory than a day."""
-    start_ms = from_ms
-    while start_ms < to_ms:
-        end_ms = min(start_ms - start_ms % DAY_MS + DAY_MS, to_ms)
+    for day_ms in _days(books, from_ms, to_ms):
+        start_ms, end_ms = max(day_ms, from_ms), min(day_ms + DAY_MS, to_ms)
         for cell in books.cells(start_ms, end_ms, _DIFFER_IN):
             if cell.cost_nusd or cell.baseline_cost_nusd or cell.input_tokens or cell.output_tokens:
                 yield _of_requests(cell, start_ms, end_ms)
-        yield from _of_machines(books.hour_costs(start_ms, end_ms), start_ms, end_ms)
-        start_ms = end_ms
+        yield from _of_machines(books.hour_costs(start_ms - start_ms % HOUR_MS, end_ms), start_ms, end_ms)
+
+
+def _days(books: Books, from_ms: int, to_ms: int) -> list[int]:
+    """Those of which there is anything: whoever asks for all of time does not wait for days that hold nothing."""
+    hours = {int(cell.key["hour_ms"] or 0) for cell in books.cells(from_ms, to_ms, ("hour_ms",))}
+    hours |= {hour.hour_ms for hour in books.hour_costs(from_ms - from_ms % HOUR_MS, to_ms)}
+    return sorted({hour_ms - hour_ms % DAY_MS for hour_ms in hours})
 
 
 def _of_requests(cell: Cell, start_ms: int, end_ms: int) -> Charge:
@@ -116,24 +122,30 @@ def _description(cell: Cell, sku: str) -> str:
 
 
 def _of_machines(hours: Sequence[HourCost], start_ms: int, end_ms: int) -> Iterator[Charge]:
+    """Of an hour that lies in there in part, its part by time, as in every report; its machines where it begins."""
     by_machine: dict[tuple[str, str], list[HourCost]] = defaultdict(list)
     for hour in hours:
         by_machine[hour.source, hour.hardware].append(hour)
     for (source, hardware), own in sorted(by_machine.items()):
-        cost_nusd, booked_nusd = sum(hour.cost_nusd for hour in own), sum(hour.booked_nusd for hour in own)
-        machine_hours = sum(hour.unit_count for hour in own)
+        idle_nusd = sum(_inside(hour, hour.idle_nusd, start_ms, end_ms) for hour in own)
+        booked_nusd = sum(_inside(hour, hour.booked_nusd, start_ms, end_ms) for hour in own)
+        machine_hours = sum(hour.unit_count for hour in own if hour.hour_ms >= start_ms)
         yield Charge(
             category="adjustment",
             start_ms=start_ms,
             end_ms=end_ms,
             description=(
-                f"{hardware} for {source}, {machine_hours} machine hours: {format_usd(cost_nusd)} USD, "
+                f"{hardware} for {source}, {machine_hours} machine hours: {format_usd(idle_nusd + booked_nusd)} USD, "
                 f"of which {format_usd(booked_nusd)} USD are booked with its requests"
             ),
             provider_name=_US,
             sku=hardware,
-            cost_nusd=cost_nusd - booked_nusd,
+            cost_nusd=idle_nusd,
             deployment=None if source == ROUTER else source,
             machine=hardware,
             machine_hours=machine_hours,
         )
+
+
+def _inside(hour: HourCost, amount: int, start_ms: int, end_ms: int) -> int:
+    return part_of_hour(amount, max(start_ms - hour.hour_ms, 0), min(end_ms - hour.hour_ms, HOUR_MS))

@@ -90,7 +90,7 @@ def savings(
             write_focus(services, asked, place)
         elif by or place or output not in ("table", "json", "csv"):
             table = savings_report(services, asked, tuple(by or ("team",)), now())
-            write_table(services, table, output, place, details=details)
+            write_table(services, table, output, place, details=details, by=by or ())
         else:
             _show_overview(services, asked, output)
 
@@ -122,7 +122,7 @@ def chargeback(
             write_focus(services, asked, place)
         else:
             table = chargeback_report(services, asked, tuple(by or ("team",)), now())
-            write_table(services, table, output, place, details=details)
+            write_table(services, table, output, place, details=details, by=by or ())
 
 
 @app.command("utilization")

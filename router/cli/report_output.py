@@ -13,9 +13,10 @@ from rich.console import Console
 from router.delivery.deliver import deliver
 from router.reports.exports.focus import focus_csv, focus_rows
 from router.reports.exports.formats import CONTENT_TYPES
-from router.reports.files import FileFormat, table_as_bytes
+from router.reports.files import FileFormat, file_name, table_as_bytes
 from router.reports.library import ReportTerms
 from router.reports.narrowed import NarrowedBooks
+from router.reports.periods import ReportPeriod
 from router.reports.render import print_table
 from router.reports.tables import ReportTable
 from router.services import AdminServices
@@ -31,24 +32,29 @@ def write_table(
     place: str | None,
     *,
     details: bool,
+    by: Sequence[str] = (),
     curves: Sequence[str] = (),
 ) -> None:
-    """Raises ValueError with a sentence where the terminal is no place for it, ConfigError and DeliveryFailed."""
-    name = f"{table.name}-{table.from_ms}-{table.to_ms}"
+    """`by` is what was asked for, which the name of a file tells.
+
+    Raises ValueError with a sentence where the terminal is no place for it, ConfigError and DeliveryFailed.
+    """
+    suffix = "txt" if output == "table" else output
+    name = file_name(table.name, ReportPeriod(table.from_ms, table.to_ms, table.timezone), suffix, by)
     if output == "table":
         if place is None:
             print_table(table, Console(), details=details)
         else:
-            _deliver(services, place, f"{name}.txt", _as_text(table, details), "text/plain; charset=utf-8")
+            _deliver(services, place, name, _as_text(table, details), "text/plain; charset=utf-8")
         return
-    _write(services, place, f"{name}.{output}", table_as_bytes(table, output, curves), CONTENT_TYPES[output])
+    _write(services, place, name, table_as_bytes(table, output, curves), CONTENT_TYPES[output])
 
 
 def write_focus(services: AdminServices, terms: ReportTerms, place: str | None) -> None:
     """As `write_table`."""
     period = terms.period
     rows = focus_rows(NarrowedBooks.of(services.books, terms.where), period.from_ms, period.to_ms)
-    _write(services, place, f"focus-{period.from_ms}-{period.to_ms}.csv", focus_csv(rows), CONTENT_TYPES["csv"])
+    _write(services, place, file_name("focus", period, "csv"), focus_csv(rows), CONTENT_TYPES["csv"])
 
 
 def _write(services: AdminServices, place: str | None, name: str, content: bytes, content_type: str) -> None:

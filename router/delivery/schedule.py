@@ -54,12 +54,6 @@ def wait_s(attempt: int) -> int:
     return min(_FIRST_WAIT_S * 2 ** (attempt - 1), LONGEST_WAIT_S)
 
 
-def file_name(report: ScheduledReport, label: str, suffix: str) -> str:
-    """`savings-by-team-2026-11.html`: the same for each making of the same report."""
-    by = "-".join(("by", *report.by)) if report.by else ""
-    return ".".join(("-".join(filter(None, (report.report, by, label))), suffix))
-
-
 def place(report: ScheduledReport) -> str:
     """The destination, as `deliver` takes it: everything but the webhook is a folder."""
     return report.to if report.to == WEBHOOK else f"{report.to.rstrip('/')}/"

@@ -65,6 +65,22 @@ class ReportPeriod:
             yield Part(start_ms, end_ms, {name: period.label for name, period in inside.items()})
             start_ms = end_ms
 
+    @property
+    def label(self) -> str:
+        """For a file's name: that of the part of the calendar that it is, else its two ends.
+
+        Ends at no midnight are told in UTC, for on the wall clock an hour may come twice.
+        """
+        for name in WINDOWS:
+            part = period_at(Window(name), _instant(self.from_ms), self.timezone)
+            if (unix_ms(part.start), unix_ms(part.end)) == (self.from_ms, self.to_ms):
+                return part.label
+        return f"{self._end_label(self.from_ms)}-to-{self._end_label(self.to_ms)}"
+
+    def _end_label(self, end_ms: int) -> str:
+        day = period_at(Window("day"), _instant(end_ms), self.timezone)
+        return day.label if unix_ms(day.start) == end_ms else f"{_instant(end_ms):%Y-%m-%dT%H-%MZ}"
+
     def hour_label(self, hour_ms: int) -> str:
         """On the wall clock, with its offset: an hour that comes twice has two names."""
         return local_text(hour_ms, self.timezone)

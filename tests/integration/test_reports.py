@@ -151,6 +151,23 @@ def test_every_report_in_every_format_is_that_of_the_command_line(
         assert path.read_bytes()[:4] == answer.content[:4] == (b"PAR1" if form == "parquet" else b"<!do")
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("chargeback", "--period", "2026-11"), "chargeback-2026-11.txt"),
+        (("chargeback", "--period", "2026-11", "--format", "focus"), "focus-2026-11.csv"),
+        (("utilization", "--from", "2026-11-01", "--to", "2026-11-15"), "utilization-2026-11-01-to-2026-11-15.txt"),
+        (("savings", "--by", "model", "--period", "2026-Q4", "--format", "html"), "savings-by-model-2026-Q4.html"),
+    ],
+)
+def test_a_report_in_a_folder_has_a_name_that_can_be_read(
+    run: Command, tmp_path: Path, words: tuple[str, ...], name: str
+) -> None:
+    done = run(*words, "--output", f"{tmp_path}/reports/")
+    assert done.exit_code == 0, done.output
+    assert [path.name for path in (tmp_path / "reports").iterdir()] == [name]
+
+
 @pytest.mark.parametrize("name", ["savings", "chargeback", "utilization", "break-even"])
 def test_every_report_is_printed(run: Command, name: str) -> None:
     done = run(name, "--period", "2026-11", "--timezone", "UTC", *(["--by", "model"] if name == "savings" else []))

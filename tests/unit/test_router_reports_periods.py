@@ -148,3 +148,20 @@ def test_an_hour_that_comes_twice_has_two_names() -> None:
         "2026-10-25T02:00+02:00",
         "2026-10-25T02:00+01:00",
     ]
+
+
+@pytest.mark.parametrize(
+    ("period", "label"),
+    [
+        (report_period(NOW, name="2026-10"), "2026-10"),
+        (report_period(NOW, name="2026-W01", timezone="Asia/Kolkata"), "2026-W01"),
+        (report_period(NOW, name="2026-10-25", timezone="Europe/Berlin"), "2026-10-25"),
+        (report_period(NOW, from_text="2026-07-01", to_text="2026-10-01"), "2026-Q3"),
+        (report_period(NOW, from_text="2026-10-01", to_text="2026-10-15"), "2026-10-01-to-2026-10-15"),
+        (ReportPeriod(ms(2026, 10, 1), ms(2026, 11, 1), "Europe/Berlin"), "2026-10-01T00-00Z-to-2026-11-01T00-00Z"),
+        (report_period(NOW), "2026-11-01-to-2026-11-21T12-30Z"),
+    ],
+)
+def test_a_period_is_called_by_its_part_of_the_calendar_or_by_its_ends(period: ReportPeriod, label: str) -> None:
+    """On no clock but that of its zone: October in UTC is none in Berlin."""
+    assert period.label == label

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
+from itertools import groupby
+from textwrap import fill
 from typing import Annotated, Any
 
 import typer
@@ -10,18 +13,20 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from router.answer_lengths import answer_lengths_beside
-from router.cli.admin import administration, now, now_ms, print_json, print_table
+from router.cli.admin import administration, now, now_ms, print_json
 from router.cli.options import FAILED, ConfigOption, JsonOption, warn
 from router.cli.report_options import FromOption, PeriodOption, TimezoneOption, ToOption
 from router.hardware import machines_by_day
 from router.prices import load_prices
 from router.reports.periods import ReportPeriod, local_text, report_period
 from router.reports.price_list import PriceList
-from router.reports.verify import Findings, Verifier
+from router.reports.verify import Discrepancy, Findings, Verifier
 from router.services import AdminServices
 from router.stores.cells import HOUR_MS, ROUTER
 from router.stores.sql_engine import reading
-from router.stores.sql_partitions import rows_from_ms
+from router.stores.sql_state import rows_from_ms
+
+_INDENT = "    "
 
 
 def verify(
@@ -89,15 +94,44 @@ def _print(findings: Findings, span: ReportPeriod) -> None:
     )
     for reason, count in findings.unchecked.most_common():
         typer.echo(f"not checked: {count} x {reason}")
+    if not (findings.record_count or findings.closed_hour_count or findings.total):
+        typer.echo("there is nothing to check")
+        return
     if not findings.total:
         typer.echo("everything else agrees: costs and counterfactuals, drivers, roll-ups, machines, measurements")
         return
     counts = ", ".join(f"{column} {count}" for column, count in findings.counts.most_common())
     typer.echo(f"{findings.total} differences: {counts}")
-    rows = [(each.where, each.column, each.found, each.expected) for each in findings.first]
-    print_table(("where", "column", "found", "expected"), rows, whole=("column",))
-    if len(rows) < findings.total:
-        typer.echo(f"... and {findings.total - len(rows)} more (--most)")
+    _print_differences(findings.first)
+    if len(findings.first) < findings.total:
+        typer.echo(f"... and {findings.total - len(findings.first)} more (--most)")
+
+
+def _print_differences(differences: Sequence[Discrepancy]) -> None:
+    """One a line, so that ids can be copied and lines cut; what sums are of stands below theirs, as wide as may be."""
+    rows = [("where", "column", "found", "expected")]
+    rows += [(each.where, each.column, each.found, each.expected) for each in differences]
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    typer.echo(lines[0])
+    alike = groupby(zip(differences, lines[1:], strict=True), key=lambda pair: (pair[0].where, pair[0].sums_of))
+    for (_, sums_of), group in alike:
+        for _, line in group:
+            typer.echo(line)
+        if sums_of:
+            typer.echo(_folded(", ".join(f"{name}={value}" for name, value in sums_of.items())))
+
+
+def _folded(text: str) -> str:
+    """Between words alone: names have hyphens, and are there to be copied."""
+    return fill(
+        text,
+        Console().width,
+        initial_indent=_INDENT,
+        subsequent_indent=_INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _as_json(findings: Findings, span: ReportPeriod) -> dict[str, Any]:

@@ -6,15 +6,15 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Engine, Select, false, func, or_, select, text
+from sqlalchemy import Engine, Select, func, select, text
 from sqlalchemy.sql.elements import ColumnElement
 
 from router.stores.cells import HOUR_MS, Cell, Dimension, Filter, HourCost, ShadowSample
-from router.stores.sql_detail import join_detail
 from router.stores.sql_engine import reading, writing
-from router.stores.sql_facts import Facts, facts
+from router.stores.sql_facts import Facts, facts, let_in
 from router.stores.sql_rows import SUMS
-from router.stores.sql_schema import HOUR_COSTS, LEDGER, LEDGER_DIMENSIONS
+from router.stores.sql_samples import samples
+from router.stores.sql_schema import HOUR_COSTS, LEDGER_DIMENSIONS
 
 _SUMMED = ("request_count", *SUMS)
 
@@ -38,31 +38,8 @@ class SqlBooks:
         return tuple(Cell(dict(zip(by, key, strict=True)), *sums[key]) for key in ordered if sums[key][0])
 
     def samples(self, from_ms: int, to_ms: int, where: Filter | None = None) -> tuple[ShadowSample, ...]:
-        if from_ms >= to_ms:
-            return ()
-        (records,) = facts(from_ms, to_ms, by_hours=False)
-        shadow = LEDGER.alias("shadow")
-        query = (
-            select(
-                LEDGER.c.request_id,
-                LEDGER.c.started_at_ms,
-                LEDGER.c.deployment,
-                LEDGER.c.alias,
-                LEDGER.c.task,
-                LEDGER.c.baseline_model,
-                LEDGER.c.baseline_cost_nusd.label("booked_nusd"),
-                (shadow.c.cost_nusd - shadow.c.retries_nusd + shadow.c.prompt_cache_nusd).label("undiscounted_nusd"),
-                shadow.c.sample_share,
-                shadow.c.detail_template,
-                shadow.c.detail_numbers,
-            )
-            .join(shadow, shadow.c.stored_parent_id == LEDGER.c.stored_id)
-            .where(shadow.c.kind == "shadow", shadow.c.status == "ok", shadow.c.sample_share.is_not(None))
-            .where(*records.within, LEDGER.c.deployment.is_not(None), *_conditions(records, where))
-            .order_by(LEDGER.c.started_at_ms, LEDGER.c.request_id)
-        )
         with reading(self._engine) as connection:
-            return tuple(_sample(row) for row in connection.execute(query))
+            return samples(connection, from_ms, to_ms, where or {})
 
     def close_hours(self, costs: Sequence[HourCost]) -> int:
         if not costs:
@@ -113,21 +90,6 @@ class SqlBooks:
             )
 
 
-def _sample(row: Any) -> ShadowSample:
-    detail = join_detail(row.detail_template, bytes(row.detail_numbers))
-    return ShadowSample(
-        request_id=row.request_id,
-        started_at_ms=row.started_at_ms,
-        deployment=row.deployment,
-        alias=row.alias,
-        task=row.task,
-        baseline_model=row.baseline_model,
-        booked_nusd=row.booked_nusd,
-        actual_nusd=max(row.undiscounted_nusd - detail.get("discount_nusd", 0), 0),
-        share=row.sample_share,
-    )
-
-
 def _sums_of(part: Facts, by: Sequence[Dimension], where: Filter | None) -> Select[Any]:
     """Keys and sums. Of hourly sums, those of each combination of dimensions come first, then those of the keys: a
     thousand sorted rows instead of a million."""
@@ -145,6 +107,4 @@ def _sums_of(part: Facts, by: Sequence[Dimension], where: Filter | None) -> Sele
 
 def _conditions(part: Facts, where: Filter | None) -> Iterator[ColumnElement[bool]]:
     for name, values in (where or {}).items():
-        column, known = part.column(name), [value for value in values if value is not None]
-        let_in = column.in_(known) if known else false()
-        yield or_(let_in, column.is_(None)) if None in values else let_in
+        yield let_in(part.column(name), values)

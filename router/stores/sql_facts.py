@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import FromClause, func, literal
+from sqlalchemy import FromClause, false, func, literal, or_
 from sqlalchemy.sql.elements import ColumnElement
 
 from router.stores.cells import HOUR_MS
@@ -55,3 +55,10 @@ _HOURS = LEDGER_DIMENSIONS.join(HOURLY_SUMS, HOURLY_SUMS.c.dimension_id == LEDGE
 def _of_records(from_ms: int, to_ms: int) -> Iterator[Facts]:
     if from_ms < to_ms:
         yield Facts(LEDGER, (LEDGER.c.started_at_ms >= from_ms, LEDGER.c.started_at_ms < to_ms), rolled_up=False)
+
+
+def let_in(column: ColumnElement[Any], values: Collection[str | bool | None]) -> ColumnElement[bool]:
+    """Whether it holds one of `values`."""
+    known = [value for value in values if value is not None]
+    found = column.in_(known) if known else false()
+    return or_(found, column.is_(None)) if None in values else found

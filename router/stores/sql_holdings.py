@@ -9,8 +9,8 @@ from sqlalchemy import Connection, Engine, func, select, text
 
 from router.stores.cells import HOUR_MS
 from router.stores.sql_engine import reading
-from router.stores.sql_partitions import rows_from_ms
 from router.stores.sql_schema import HOUR_COSTS, HOURLY_SUMS, LEDGER
+from router.stores.sql_state import rows_from_ms
 
 
 @dataclass(frozen=True, slots=True)

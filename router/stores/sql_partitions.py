@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, Engine, bindparam, delete, select, text
 
 from router.stores.sql_engine import writing
-from router.stores.sql_schema import LEDGER_ROWS, LEDGER_STATE
+from router.stores.sql_samples import keep_samples
+from router.stores.sql_schema import LEDGER_ROWS
+from router.stores.sql_state import remember_that_rows_begin
 from router.stores.sql_turns import take_turn
 
 logger = logging.getLogger(__name__)
@@ -24,7 +26,6 @@ _LAST: Month = (2099, 12)
 _AHEAD = 2
 _DAY_MS = 86_400_000
 _DELETED_AT_ONCE = 5_000
-_ROWS_FROM_MS = "rows_from_ms"
 
 
 def month_of(at_ms: int) -> Month | None:
@@ -72,13 +73,15 @@ def make_partitions(connection: Connection, times_ms: Iterable[int]) -> None:
 
 
 def drop_rows_before(engine: Engine, before_ms: int) -> int:
-    """Lets go of the records that started before then, and returns how many; the hourly sums stay.
+    """Lets go of the records that started before then, and returns how many; the hourly sums and the shadow samples
+    stay.
 
     On PostgreSQL whole partitions go at once, so `before_ms` should be the beginning of a month (`months_before`).
     """
     with writing(engine) as connection:
         take_turn(connection)
-        _remember_that_rows_begin(connection, before_ms)
+        keep_samples(connection, before_ms)
+        remember_that_rows_begin(connection, before_ms)
         dropped = _drop_partitions(connection, before_ms)
     while True:
         with writing(engine) as connection:
@@ -99,22 +102,6 @@ def drop_rows_before(engine: Engine, before_ms: int) -> int:
 _DELETE = delete(LEDGER_ROWS).where(
     LEDGER_ROWS.c.request_id == bindparam("id"), LEDGER_ROWS.c.started_at_ms == bindparam("at_ms")
 )
-
-
-def rows_from_ms(connection: Connection) -> int:
-    """From when on the ledger has its records, and not only their sums."""
-    query = select(LEDGER_STATE.c.value).where(LEDGER_STATE.c.name == _ROWS_FROM_MS)
-    return connection.execute(query).scalar() or 0
-
-
-def _remember_that_rows_begin(connection: Connection, at_ms: int) -> None:
-    connection.execute(
-        text(
-            "INSERT INTO ledger_state (name, value) VALUES (:name, :value) "
-            "ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE ledger_state.value < excluded.value"
-        ),
-        {"name": _ROWS_FROM_MS, "value": at_ms},
-    )
 
 
 def _drop_partitions(connection: Connection, before_ms: int) -> int:

@@ -8,9 +8,9 @@ from sqlalchemy import Connection, Engine, delete, func, insert, select
 
 from router.stores.cells import HOUR_MS
 from router.stores.sql_engine import reading, writing
-from router.stores.sql_partitions import rows_from_ms
 from router.stores.sql_rows import SUMS
 from router.stores.sql_schema import HOURLY_SUMS, LEDGER
+from router.stores.sql_state import rows_from_ms
 from router.stores.sql_turns import take_turn
 
 _PART_MS = 24 * HOUR_MS

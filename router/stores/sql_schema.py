@@ -256,6 +256,18 @@ HOURLY_SUMS = Table(
     sqlite_with_rowid=False,
 )
 
+# Shadow samples whose records were let go. The dimension is that of the request that was measured.
+KEPT_SAMPLES = Table(
+    "kept_samples",
+    METADATA,
+    Column("request_id", Text, primary_key=True),
+    Column("started_at_ms", BigInteger, nullable=False, index=True),
+    Column("dimension_id", Integer, nullable=False),
+    Column("booked_nusd", BigInteger, nullable=False),
+    Column("actual_nusd", BigInteger, nullable=False),
+    Column("share", Double, nullable=False),
+)
+
 # Numbers about the ledger itself. `rows_from_ms`: older rows were dropped, and of their hours only the sums are left.
 LEDGER_STATE = Table(
     "ledger_state",

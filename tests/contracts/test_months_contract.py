@@ -77,6 +77,32 @@ def test_old_records_are_let_go_and_their_sums_stay(engine: Engine) -> None:
     assert drop_rows_before(engine, months_before(ms(2026, 11, 22), 2)) == 0
 
 
+def test_samples_stay_when_their_records_are_let_go(engine: Engine) -> None:
+    ledger, books = SqlLedger(engine), SqlBooks(engine)
+    asked = [spend_record(f"asked{day}", started_at_ms=ms(2026, 8, day), task="code", end_user="ann") for day in (1, 2)]
+    shadows = [
+        spend_record(
+            f"shadow{day}",
+            started_at_ms=ms(2026, 9, day),
+            kind="shadow",
+            parent_id=f"asked{day}",
+            sample_share=0.05,
+            baseline_cost_nusd=0,
+            detail={"discount_nusd": day},
+        )
+        for day in (1, 2)
+    ]
+    ledger.append([*asked, *shadows])
+    before = books.samples(*EVER)
+    assert len(before) == 2
+    for _ in range(2):
+        drop_rows_before(engine, ms(2026, 9, 1))
+        assert books.samples(*EVER) == before
+    assert books.samples(ms(2026, 8, 2), ms(2026, 8, 3)) == before[1:]
+    assert books.samples(*EVER, {"task": ["code"]}) == before
+    assert books.samples(*EVER, {"task": ["prose"]}) == books.samples(*EVER, {"end_user": ["ann"]}) == ()
+
+
 def test_a_record_from_before_what_was_let_go_is_booked_and_let_go_again(engine: Engine) -> None:
     ledger = SqlLedger(engine)
     ledger.append([spend_record("old", started_at_ms=ms(2026, 8, 5))])

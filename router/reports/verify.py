@@ -50,12 +50,16 @@ class Records(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Discrepancy:
-    """`where` is a request's id, or what an hour's sums are of."""
+    """`where` is a request's id, or an hour and what machine it is of.
+
+    Of sums it is the hour, and `sums_of` says what they are of, by dimension, as far as they are of anything.
+    """
 
     where: str
     column: str
     found: str
     expected: str
+    sums_of: Mapping[str, object]
 
 
 @dataclass(slots=True)
@@ -77,10 +81,12 @@ class Findings:
     def total(self) -> int:
         return self.counts.total()
 
-    def differs(self, where: str, column: str, found: object, expected: object) -> None:
+    def differs(
+        self, where: str, column: str, found: object, expected: object, sums_of: Mapping[str, object] | None = None
+    ) -> None:
         self.counts[column] += 1
         if len(self.first) < self.most:
-            self.first.append(Discrepancy(where, column, str(found), str(expected)))
+            self.first.append(Discrepancy(where, column, str(found), str(expected), sums_of or {}))
 
 
 class Verifier:
@@ -124,7 +130,8 @@ class Verifier:
             # A record may have been booked between the two looks at the hour; then a second look agrees.
             rolled_up, sums = self._rolled_up(start_ms, end_ms), self._summed(start_ms, end_ms)
         for key in sorted(rolled_up.keys() | sums.keys(), key=str):
-            _compare(_place(start_ms, key), rolled_up.get(key), sums.get(key), findings)
+            for name, found, expected in _unlike(rolled_up.get(key), sums.get(key)):
+                findings.differs(_hour_text(start_ms), f"rollups.{name}", found, expected, _named(key))
 
     def _rolled_up(self, start_ms: int, end_ms: int) -> Sums:
         cells = self._books.cells(start_ms, end_ms, ROLLED_UP)
@@ -279,16 +286,15 @@ def _key_of(cell: Cell) -> Key:
     return tuple(cell.key[name] for name in ROLLED_UP)
 
 
-def _compare(place: str, found: tuple[int, ...] | None, expected: tuple[int, ...] | None, findings: Findings) -> None:
+def _unlike(found: tuple[int, ...] | None, expected: tuple[int, ...] | None) -> Iterator[tuple[str, int, int]]:
     nothing = (0,) * len(_SUMS)
     for name, ours, theirs in zip(_SUMS, found or nothing, expected or nothing, strict=True):
         if ours != theirs:
-            findings.differs(place, f"rollups.{name}", ours, theirs)
+            yield name, ours, theirs
 
 
-def _place(start_ms: int, key: Key) -> str:
-    named = {name: value for name, value in zip(ROLLED_UP, key, strict=True) if value is not None}
-    return f"{_hour_text(start_ms)}, " + ", ".join(f"{name}={value}" for name, value in named.items())
+def _named(key: Key) -> dict[str, object]:
+    return {name: value for name, value in zip(ROLLED_UP, key, strict=True) if value not in (None, "", False)}
 
 
 def _is_before(record: SpendRecord) -> bool:

@@ -117,8 +117,27 @@ def test_a_row_that_was_changed_by_hand_is_named_and_the_command_fails(run: Comm
     told = json.loads(run("report", "verify", *SPAN, "--json").stdout)
     assert (told["difference_count"], told["record_count"]) == (2, 3)
     assert told["first_differences"][0] == {
-        "where": "plain", "column": "cost_nusd", "found": "1999999", "expected": "2000000",
+        "where": "plain", "column": "cost_nusd", "found": "1999999", "expected": "2000000", "sums_of": {},
     }  # fmt: skip
+
+
+@pytest.mark.usefixtures("booked")
+def test_what_sums_are_of_is_folded_to_the_width_of_the_terminal(
+    run: Command, services: AdminServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "72")
+    with writing(services.engine) as connection:
+        connection.execute(text("UPDATE hourly_sums SET cost_nusd = 5, input_tokens = 6 WHERE cost_nusd = 34000000"))
+    lines = run("report", "verify", *SPAN).stdout.splitlines()
+    assert max(map(len, lines[1:])) <= 72
+    heading = lines.index("where              column                found  expected")
+    assert lines[heading + 1 : heading + 3] == [
+        "2026-10-26T07:00Z  rollups.input_tokens  6      3000",
+        "2026-10-26T07:00Z  rollups.cost_nusd     5      34000000",
+    ]
+    named = " ".join(lines[heading + 3 :]).split()
+    assert {"team_id=support,", "deployment=small,", "request_model=mistral-7b,"} <= set(named)
+    assert not [each for each in named if each.startswith(("project_id=", "simulated=", "observed"))]
 
 
 @pytest.mark.usefixtures("booked")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
@@ -212,7 +213,10 @@ def test_roll_ups_that_lack_a_record_are_found(prices: PriceList, lost: int) -> 
     findings = verify(prices, records, RecordBooks(records[:lost] + records[lost + 1 :]))
     assert findings.counts["rollups.request_count"] == 1
     assert findings.counts["rollups.baseline_cost_nusd"] == 1
-    assert "deployment=small" in findings.first[0].where
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:00Z", findings.first[0].where)
+    of = findings.first[0].sums_of
+    assert (of["deployment"], of["kind"]) == ("small", "request")
+    assert not {"simulated", "project_id", "observed_deployment"} & of.keys(), "what is not set goes unsaid"
     assert int(findings.first[0].found) + 1 == int(findings.first[0].expected)
 
 

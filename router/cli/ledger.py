@@ -195,6 +195,9 @@ def rebuild(config: ConfigOption = None) -> None:
     """Sum up every hour anew from its records. Servers may go on meanwhile; what is let go keeps its sums."""
     with administration(config) as services, _progress("summing up days", None) as progress:
         days = rebuild_rollups(services.engine, progress)
+    if not days:
+        typer.echo("There are no records to sum up.")
+        return
     typer.echo(f"The hours of {days} {'day' if days == 1 else 'days'} are summed up anew.")
 
 

@@ -163,6 +163,13 @@ def test_what_is_yet_to_come_is_not_waited_for(run: Command) -> None:
     result = run("report", "verify", "--from", "2100-01-01", "--to", "2101-01-01")
     assert result.exit_code == 0
     assert ": 0 records in 0 hours" in result.stdout
+    assert result.stdout.endswith("\nthere is nothing to check\n")
+
+
+def test_a_time_in_which_nothing_was_booked_is_not_said_to_agree(run: Command, services: AdminServices) -> None:
+    assert "there is nothing to check" in run("report", "verify", *SPAN).stdout
+    services.books.close_hours([HourCost(START, "small", "A100", 1, 4)])
+    assert "nothing to check" not in run("report", "verify", *SPAN).stdout
 
 
 @pytest.mark.parametrize(
@@ -354,3 +361,10 @@ def test_roll_ups_that_were_damaged_are_found_and_rebuilt(run: Command, services
     rebuilt = run("ledger", "rollups", "rebuild")
     assert (rebuilt.exit_code, rebuilt.stdout) == (0, "The hours of 1 day are summed up anew.\n")
     assert run("report", "verify", *SPAN).exit_code == 0
+
+
+def test_where_there_is_nothing_to_sum_up_it_says_so(run: Command, services: AdminServices) -> None:
+    assert run("ledger", "rollups", "rebuild").stdout == "There are no records to sum up.\n"
+    services.ledger.append([served("gone")])
+    drop_rows_before(services.engine, months_before(START + 40 * 24 * HOUR_MS, 0))
+    assert run("ledger", "rollups", "rebuild").stdout == "There are no records to sum up.\n"

@@ -28,6 +28,7 @@ from policies.catalog import Capability
 from policies.money import parse_usd
 from policies.spend import SHADOW_TAG
 from router.config_hardware import HardwareUse
+from router.config_ledger import LedgerConfig, SqlConfig
 from router.config_reports import ReportsConfig
 from router.config_shadow import ShadowConfig
 from router.errors import ConfigError, InvalidRequest
@@ -46,10 +47,6 @@ class ServerConfig(Section):
 class RedisConfig(Section):
     url: str | None = None
     timeout_seconds: Seconds = 2
-
-
-class SqlConfig(Section):
-    url: str | None = None
 
 
 class LoggingConfig(Section):
@@ -277,6 +274,7 @@ class Config(Section):
     data_dir: Path = Path("data")
     redis: RedisConfig = RedisConfig()
     sql: SqlConfig = SqlConfig()
+    ledger: LedgerConfig = LedgerConfig()
     logging: LoggingConfig = LoggingConfig()
     classifier: ClassifierConfig = ClassifierConfig()
     cache: CacheConfig = CacheConfig()

@@ -1,7 +1,8 @@
 """`Housekeeper`: what must be done again and again in the stores, beside moving spend to SQL.
 
 Booking what dead workers left behind, taking lost counters from the ledger, comparing the others with it, adding to
-counters what only the ledger has, telling people of budgets that reach a share, and closing the hours of machines.
+counters what only the ledger has, telling people of budgets that reach a share, closing the hours of machines, and
+letting go of old records.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from router.services import AdminServices
 from router.stores.administration import unix_ms, user_states
 from router.stores.redis_janitor import Janitor
 from router.stores.spool import replay_dead
+from router.stores.sql_partitions import drop_rows_before, make_partitions_ahead, months_before
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,9 @@ _SEEDING_SECONDS = 0.5
 _RECONCILE_SECONDS = 600.0
 _RECONCILED_AT_ONCE = 10
 _USERS_SECONDS = 30.0
+_MONTHS_SECONDS = 86_400.0
+_LET_GO_AT_ONCE = 20_000
+"""Records in a round, so that nothing else waits for a month of them."""
 
 
 class Housekeeper:
@@ -63,6 +68,8 @@ class Housekeeper:
         self._seed_at_s: dict[str, float] = {}
         self._reconcile_at_s = clock.monotonic() + _RECONCILE_SECONDS
         self._to_reconcile: deque[Budget] = deque()
+        self._retention_months = config.ledger.retention_months
+        self._months_at_s = clock.monotonic()
 
     def round(self, *, sweep: bool) -> None:
         """`sweep`: workers have had the time to renew their leases."""
@@ -77,7 +84,9 @@ class Housekeeper:
         self._seed_anew(budgets)
         self._alerter.poll(self._states(budgets))
         self._reconcile(budgets)
-        self._closer.close(unix_ms(self._clock.now()))
+        now_ms = unix_ms(self._clock.now())
+        self._closer.close(now_ms)
+        self._keep_months(now_ms)
 
     def close(self) -> None:
         self._alerter.close()
@@ -128,6 +137,17 @@ class Housekeeper:
             self._warn_of_eviction()
         for _ in range(min(_RECONCILED_AT_ONCE, len(self._to_reconcile))):
             self._admin.budgets.reconcile(self._to_reconcile.popleft(), self._admin.used_in, self._clock.now())
+
+    def _keep_months(self, now_ms: int) -> None:
+        """Once a day, and in each round for as long as there are records to let go."""
+        if self._clock.monotonic() < self._months_at_s:
+            return
+        make_partitions_ahead(self._admin.engine, now_ms)
+        if self._retention_months is not None:
+            before_ms = months_before(now_ms, self._retention_months)
+            if drop_rows_before(self._admin.engine, before_ms, _LET_GO_AT_ONCE):
+                return
+        self._months_at_s = self._clock.monotonic() + _MONTHS_SECONDS
 
     def _warn_of_eviction(self) -> None:
         policy = self._admin.budgets.evicts()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from math import inf
 
 from sqlalchemy import Connection, Engine, bindparam, delete, select, text
 
@@ -72,18 +73,27 @@ def make_partitions(connection: Connection, times_ms: Iterable[int]) -> None:
             )
 
 
-def drop_rows_before(engine: Engine, before_ms: int) -> int:
+def make_partitions_ahead(engine: Engine, now_ms: int) -> None:
+    """So that no record waits for the making of its month. Raises StoreUnavailable."""
+    if engine.dialect.name == "postgresql":
+        with writing(engine) as connection:
+            take_turn(connection)
+            make_partitions(connection, [now_ms])
+
+
+def drop_rows_before(engine: Engine, before_ms: int, at_most: float = inf) -> int:
     """Lets go of the records that started before then, and returns how many; the hourly sums and the shadow samples
     stay.
 
     On PostgreSQL whole partitions go at once, so `before_ms` should be the beginning of a month (`months_before`).
+    Other rows go a few thousand at a time, and it ends with `at_most` or a few more; 0 says that none are left.
     """
     with writing(engine) as connection:
         take_turn(connection)
         keep_samples(connection, before_ms)
         remember_that_rows_begin(connection, before_ms)
         dropped = _drop_partitions(connection, before_ms)
-    while True:
+    while dropped < at_most:
         with writing(engine) as connection:
             take_turn(connection)
             some = (
@@ -93,10 +103,11 @@ def drop_rows_before(engine: Engine, before_ms: int) -> int:
             )
             rows = [{"id": bytes(id_), "at_ms": at_ms} for id_, at_ms in connection.execute(some)]
             if not rows:
-                return dropped
+                break
             connection.execute(_DELETE, rows)
         dropped += len(rows)
         logger.info("let go of %d records from before %d", dropped, before_ms)
+    return dropped
 
 
 _DELETE = delete(LEDGER_ROWS).where(

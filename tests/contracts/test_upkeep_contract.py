@@ -50,6 +50,12 @@ def test_sums_are_the_same_however_they_were_damaged(engine: Engine, damage: str
     assert told == [(day, 11) for day in range(1, 12)]
 
 
+def test_records_are_let_go_a_few_thousand_at_a_time_where_nobody_can_wait_for_all(engine: Engine) -> None:
+    hour_ms = 36 * HOUR_MS  # of no month that has a partition
+    SqlLedger(engine).append([spend_record(f"r{at}", started_at_ms=hour_ms + at) for at in range(5_001)])
+    assert [drop_rows_before(engine, hour_ms + HOUR_MS, at_most=1) for _ in range(3)] == [5_000, 1, 0]
+
+
 def test_sums_of_records_that_were_let_go_stay(engine: Engine) -> None:
     SqlLedger(engine).append(records())
     before = SqlBooks(engine).cells(*EVER, BY)

@@ -23,6 +23,7 @@ from router.stores.admission import LOCAL_EPOCH, Settlement
 from router.stores.counters import counter_of, counters_of, window_of
 from router.stores.ledger_writer import LedgerWriter
 from router.stores.spool import Spool
+from router.stores.sql_partitions import months_before
 from tests.support.admin_api import open_stores
 from tests.support.administration import write_config
 from tests.support.pipeline_bench import HandClock
@@ -152,3 +153,46 @@ def test_seeding_many_budgets_is_spread_over_rounds_and_the_newest_come_first(tm
 
             assert [round_seeds() for _ in range(4)] == [["year", "day"], ["hour", "month"], ["quarter"], []]
             house.close()
+
+
+DAY_S = 24 * 3600
+
+
+def test_once_a_day_records_older_than_the_months_to_keep_are_let_go(tmp_path: Path) -> None:
+    hand = replace(HAND)
+    with redis_server(tmp_path) as server, redis.Redis.from_url(server.url) as client:
+        client.set(redis_keys.COUNTERS_WHOLE, "1")
+        path = write_config(tmp_path, server.url)
+        path.write_text(path.read_text() + "ledger:\n  retention_months: 2\n")
+        with open_stores(path) as services:
+            old, kept = months_before(NOW_MS, 2) - 1, months_before(NOW_MS, 2)
+            house = Housekeeper(load_config(path), services, hand.clock())
+
+            def after(seconds: float) -> list[str]:
+                """The records that are there after a round."""
+                hand.now_s += seconds
+                house.round(sweep=True)
+                return [record.request_id for some in services.ledger.records(0, 2**53) for record in some]
+
+            def book_old(request_id: str) -> None:
+                services.ledger.append([spend_record(request_id, started_at_ms=old)])
+
+            services.ledger.append([spend_record("kept", started_at_ms=kept)])
+            book_old("r1")
+            assert after(0) == ["kept"]
+            book_old("r2")
+            assert after(1) == ["kept"], "after a round that let something go there is another"
+            assert after(1) == ["kept"]
+            book_old("r3")
+            assert after(DAY_S / 2) == ["r3", "kept"], "nobody looks twice a day"
+            assert after(DAY_S / 2) == ["kept"]
+            (sums,) = services.books.cells(0, 2**53 // 3_600_000 * 3_600_000, ())
+            assert sums.request_count == 4, "the sums stay"
+            house.close()
+
+
+def test_every_record_is_kept_where_no_limit_is_set(tmp_path: Path) -> None:
+    with keeping_house(tmp_path, "lifetime") as (services, _, spent_later):
+        services.ledger.append([spend_record("r1", started_at_ms=1)])
+        spent_later()
+        assert services.ledger.get("r1") is not None

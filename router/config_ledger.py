@@ -1,0 +1,17 @@
+"""`sql` and `ledger`: where the ledger is, and how long it keeps its records."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from router.sections import Section
+
+
+class SqlConfig(Section):
+    url: str | None = None
+
+
+class LedgerConfig(Section):
+    """Records of the `retention_months` before the present one are kept, and those of that; None: all, for ever."""
+
+    retention_months: int | None = Field(default=None, ge=1, le=1_200)

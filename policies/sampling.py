@@ -26,12 +26,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import hypot
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION = "regression-1"
+VERSION = "regression-2"
 
 EstimateBasis = Literal["samples", "prior", "mixed"]
 
@@ -44,6 +45,9 @@ published lengths of answers vary by a factor of two between models, and a pair'
 request to another only roughly."""
 
 _LEVEL = 0.95
+_NORMAL_95 = 1.96
+_NONE_DRAWN = 3.0
+"""So many samples may be expected, and it is no wonder (1 in 20) that there is none."""
 _DRAWS = 4096
 _SHRINK = 2.0
 _RESIDUAL_CV = 0.7
@@ -85,13 +89,18 @@ class Stratum:
 
 @dataclass(frozen=True, slots=True)
 class StratumEstimate:
-    """What the stratum's counterfactual is thought to be; the truth lies between the ends in 95 of 100 cases."""
+    """What the stratum's counterfactual is thought to be; the truth lies between the ends in 95 of 100 cases.
+
+    `unsampled_nusd` is the part of it for which no sample can speak: there are fewer than there would be, had all
+    requests had the chance to be drawn that the samples had.
+    """
 
     corrected_nusd: int
     low_nusd: int
     high_nusd: int
     sample_count: int
     basis: EstimateBasis
+    unsampled_nusd: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +121,11 @@ def estimate(strata: Sequence[Stratum]) -> Estimate:
     low, high = np.zeros(_DRAWS), np.zeros(_DRAWS)
     for group in _groups(strata):
         drawn = _estimated(group)
-        low, high = low + drawn.low, high + drawn.high
         found |= _shared_out(group, drawn)
+        # What no sample speaks for may all differ to the same side.
+        apart = sum(one.prior_sd * found[one.name].unsampled_nusd for one in group)
+        beyond = apart * _rng(group, "unsampled").standard_normal(_DRAWS)
+        low, high = low + drawn.low + beyond, high + drawn.high + beyond
     total = sum(one.corrected_nusd for one in found.values())
     ends = _ends(low, high)
     return Estimate(total, min(ends[0], total), max(ends[1], total), found)
@@ -127,12 +139,16 @@ def _check_shares(stratum: Stratum) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Drawn:
-    """A group's total, and draws of what it may be: those that its lower end is read from, and its upper one."""
+    """A group's total, and draws of what it may be: those that its lower end is read from, and its upper one.
+
+    `unsampled` is the share of each stratum that no sample speaks for; the draws leave out by what that differs.
+    """
 
     total: float
     low: _Floats
     high: _Floats
     basis: EstimateBasis
+    unsampled: Mapping[str, float]
 
 
 def _groups(strata: Sequence[Stratum]) -> list[list[Stratum]]:
@@ -160,21 +176,21 @@ def _sample_count(group: Iterable[Stratum]) -> int:
 
 
 def _estimated(group: Sequence[Stratum]) -> _Drawn:
-    rng = np.random.default_rng(zlib.crc32("\n".join(one.name for one in group).encode()))
+    rng = _rng(group)
     booked, count = float(sum(one.booked_nusd for one in group)), sum(one.booked_count for one in group)
     prior_sd = max(one.prior_sd for one in group)
     sample = np.array([drawn for one in group for drawn in one.samples], dtype=float).reshape(-1, 3)
     x, y, share = sample.T
     if len(x) == 0 or not x.sum() or not booked or not count:
         draws = booked * np.exp(prior_sd * rng.standard_normal(_DRAWS))
-        return _Drawn(booked, draws, draws, "prior")
+        return _Drawn(booked, draws, draws, "prior", {})
     weights = share.min() / share
     weights *= count / weights.sum()
-    total, residuals = _regression(x, y, weights, booked, count)
+    total, residuals, extrapolated_sd = _regression(x, y, weights, booked, count)
     rambles = any(one.rambles for one in group)
     bulk = _Bulk.of(residuals, weights, y, rambles)
     total, base, sd, basis = _with_prior(
-        total, total - float(weights @ bulk.excess), bulk.sd(), booked, prior_sd, len(x)
+        total, total - float(weights @ bulk.excess), hypot(bulk.sd(), extrapolated_sd), booked, prior_sd, len(x)
     )
     spread = base + sd * rng.standard_t(max(len(x) - 2, 2), _DRAWS)
     rambling = _RAMBLING_SHARE if rambles else _STEADY_SHARE
@@ -182,11 +198,29 @@ def _estimated(group: Sequence[Stratum]) -> _Drawn:
     likely = bulk.tail(rng, rambling * _PRIOR_REQUESTS, _PRIOR_EXCESS * float(np.median(y)))
     # What was seen was spent: no total is less, though a line may fall below it.
     least = float(y.sum())
-    return _Drawn(max(total, least), np.maximum(spread + seen, least), np.maximum(spread + likely, least), basis)
+    low, high = np.maximum(spread + seen, least), np.maximum(spread + likely, least)
+    mean_share = len(x) / float((1 / share).sum())
+    unsampled = {one.name: _unsampled(one, mean_share) for one in group}
+    return _Drawn(max(total, least), low, high, basis, unsampled)
 
 
-def _regression(x: _Floats, y: _Floats, weights: _Floats, booked: float, count: int) -> tuple[float, _Floats]:
-    """The total, and what each sample misses a line by that was fitted without it."""
+def _rng(group: Sequence[Stratum], what: str = "") -> np.random.Generator:
+    """The same draws for the same strata, and for each purpose its own."""
+    return np.random.default_rng(zlib.crc32("\n".join([*(one.name for one in group), what]).encode()))
+
+
+def _unsampled(stratum: Stratum, mean_share: float) -> float:
+    """The share of its requests that cannot have had a chance to be drawn: more than chance would leave out."""
+    drawn = len(stratum.samples)
+    stand_for = sum(1 / share for _, _, share in stratum.samples)
+    # So many more may be there, and it were still no wonder that none of them was drawn.
+    chance = (_NONE_DRAWN if not drawn else 1 + 2 * drawn**0.5) / mean_share
+    return max(0.0, 1 - (stand_for + chance) / max(stratum.booked_count, 1))
+
+
+def _regression(x: _Floats, y: _Floats, weights: _Floats, booked: float, count: int) -> tuple[float, _Floats, float]:
+    """The total; what each sample misses a line by that was fitted without it; and by how much the line's slope makes
+    the total uncertain, where the samples are not like the population, as those drawn at random are."""
     mean_x, mean_y = float(weights @ x) / count, float(weights @ y) / count
     relative = weights * len(x) / count
     information = _SHRINK * (mean_x / 2) ** 2
@@ -194,7 +228,10 @@ def _regression(x: _Floats, y: _Floats, weights: _Floats, booked: float, count: 
     slope = (float(relative @ ((x - mean_x) * (y - mean_y))) + information * mean_y / mean_x) / spread
     leverage = relative * (1 / len(x) + (x - mean_x) ** 2 / spread)
     residuals = (y - mean_y - slope * (x - mean_x)) / (1 - np.minimum(leverage, 0.9))
-    return count * mean_y + slope * (booked - count * mean_x), residuals
+    beyond = booked - count * mean_x
+    by_chance = 2 * float(np.sqrt((weights * np.maximum(weights - 1, 0)) @ (x - mean_x) ** 2))
+    slope_sd = float(np.sqrt(np.sum((relative * (x - mean_x) * residuals) ** 2))) / spread
+    return count * mean_y + slope * beyond, residuals, slope_sd * max(abs(beyond) - by_chance, 0.0)
 
 
 def _with_prior(
@@ -270,12 +307,16 @@ def _shared_out(group: Sequence[Stratum], drawn: _Drawn) -> dict[str, StratumEst
     for one in group:
         part = one.booked_nusd / booked if booked else 0.0
         corrected = round(drawn.total * part)
+        unsampled = round(corrected * drawn.unsampled.get(one.name, 0.0))
+        apart = _NORMAL_95 * one.prior_sd * unsampled
+        below, above = hypot(max(corrected - low * part, 0), apart), hypot(max(high * part - corrected, 0), apart)
         found[one.name] = StratumEstimate(
             corrected_nusd=corrected,
-            low_nusd=min(round(low * part), corrected),
-            high_nusd=max(round(high * part), corrected),
+            low_nusd=max(round(corrected - below), 0),
+            high_nusd=round(corrected + above),
             sample_count=len(one.samples),
             basis=drawn.basis,
+            unsampled_nusd=unsampled,
         )
     return found
 

@@ -58,6 +58,13 @@ def _counterfactual(account: Account) -> Iterator[str]:
             f"{found.sample_count} shadow samples, requests that really went to the baseline too, correct that "
             f"estimate by {_money(account, figures.correction)}, model by model and task by task (estimator {VERSION})."
         )
+        unsampled = sum(one.unsampled_nusd for one in found.estimate.by_stratum.values())
+        if unsampled:
+            share = percent(unsampled, found.estimate.total_nusd)
+            yield (
+                f"{share} % of that estimate is of requests that had no chance to be sampled (pinned ones, say, "
+                "or those from before): they are taken to be like the sampled ones, and the interval is wider for it."
+            )
     elif found.booked_nusd:
         yield (
             "No shadow samples were taken in this time: the estimate is not corrected, and its interval is what such "

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from policies.sampling import ENOUGH, Estimate, Stratum, estimate, plain_ratio
+from policies.sampling import DEFAULT_PRIOR_SD, ENOUGH, Estimate, Stratum, estimate, plain_ratio
 
 HUGE = 2**62
 
@@ -51,7 +51,7 @@ def varied(truths: Sequence[int], count: int = 1_000, name: str = "all", **other
 
 
 @given(strata())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_any_strata_get_an_estimate_within_its_interval_that_adds_up(given: list[Stratum]) -> None:
     found = estimate(given)
     assert found.low_nusd <= found.total_nusd <= found.high_nusd
@@ -235,6 +235,45 @@ def test_of_lengths_with_two_humps_intervals_hold_too() -> None:
     booked, truth = np.where(essay, length, 3).astype(np.int64) * 10_000
     for rambles in (False, True):
         assert resampled((booked, truth), evenly(40, 800), 300, rambles=rambles)[2] >= 0.92
+
+
+@pytest.mark.parametrize("larger", [1, 10])
+@pytest.mark.parametrize("told", [True, False], ids=["of another task", "of the same task"])
+def test_requests_that_had_no_chance_to_be_sampled_make_the_interval_wider(larger: int, told: bool) -> None:
+    """The second half was never drawn, and the truth of its ratio is as far off as the prior says. Of 200 intervals at
+    95 %, 170 hold at least: without regard to what is missing it is one of two or, of larger requests, of ten."""
+    rng = np.random.default_rng(5)
+    held = 0
+    for _ in range(200):
+        missing = np.arange(600) >= 300
+        length = rng.lognormal(6, 0.6, 600) * np.where(missing, larger, 1)
+        off = np.where(missing, np.exp(DEFAULT_PRIOR_SD * rng.standard_normal()) if told else 1, 1)
+        truth = (1_000 * length * off * rng.lognormal(-0.125, 0.5, 600)).astype(int)
+        booked = (1_000 * length).astype(int)
+        drawn = (rng.random(600) < 0.1) & ~missing
+        parts = [("a", ~missing), ("b", missing)] if told else [("a", missing | ~missing)]
+        found = estimate(
+            [
+                Stratum(
+                    name,
+                    int(booked[part].sum()),
+                    int(part.sum()),
+                    [(int(booked[at]), int(truth[at]), 0.1) for at in np.flatnonzero(part & drawn)],
+                    pair="models",
+                    rambles=False,
+                )
+                for name, part in parts
+            ]
+        )
+        assert sum(one.unsampled_nusd for one in found.by_stratum.values()) > 0
+        held += found.low_nusd <= truth.sum() <= found.high_nusd
+    assert held >= 170
+
+
+def test_what_chance_leaves_out_is_not_unsampled() -> None:
+    samples = [(100, 110, 0.05)] * 30
+    found = estimate([Stratum("many", 60_000, 600, samples, pair="p"), Stratum("few", 2_000, 20, [], pair="p")])
+    assert [one.unsampled_nusd for one in found.by_stratum.values()] == [0, 0]
 
 
 def test_where_long_answers_were_oversampled_the_estimate_is_still_right() -> None:

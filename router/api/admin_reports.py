@@ -13,12 +13,10 @@ from router.api.admin_examples import documented
 from router.api.admin_source import AdminSource
 from router.clock import SYSTEM_CLOCK
 from router.errors import InvalidRequest
-from router.reports.exports.focus import focus_csv, focus_rows
 from router.reports.exports.formats import CONTENT_TYPES
 from router.reports.files import FileFormat, table_as_bytes
-from router.reports.library import ReportTerms, chargeback_report, savings_report
+from router.reports.library import ReportTerms, chargeback_report, line_items, savings_report
 from router.reports.machine_reports import machine_break_even, machine_utilization
-from router.reports.narrowed import NarrowedBooks
 from router.reports.overview import overview, overview_as_csv, overview_as_json
 from router.reports.periods import report_period
 from router.reports.render import table_as_json
@@ -113,7 +111,7 @@ def _add_savings(router: APIRouter, source: AdminSource) -> None:
         """Without `by`, in several ways at once. `focus` is line items, which only some filters can narrow down."""
         terms = _scoped(source, caller, asked)
         if output == "focus":
-            return _checked(lambda: _focus(source, terms))
+            return _checked(lambda: Response(line_items(source, terms, by or ()), media_type=CONTENT_TYPES["csv"]))
         if by or output not in ("json", "csv"):
             table = _checked(lambda: savings_report(source, terms, tuple(by or ("team",)), SYSTEM_CLOCK.now()))
             return _answer(table, output)
@@ -150,11 +148,6 @@ def _overview(source: AdminSource, terms: ReportTerms, output: FileFormat) -> An
     if output == "csv":
         return Response(overview_as_csv(shown), media_type=CONTENT_TYPES["csv"])
     return overview_as_json(shown)
-
-
-def _focus(source: AdminSource, terms: ReportTerms) -> Response:
-    books, period = NarrowedBooks.of(source.books, terms.where), terms.period
-    return Response(focus_csv(focus_rows(books, period.from_ms, period.to_ms)), media_type=CONTENT_TYPES["csv"])
 
 
 def _answer(table: ReportTable, output: FileFormat, curves: Sequence[str] = ()) -> Answer:

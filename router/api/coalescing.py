@@ -52,7 +52,9 @@ class CoalescingTransport:
         pending = self._pending
         if pending:
             self._pending = []
-            self._transport.write(pending[0] if len(pending) == 1 else b"".join(pending))
+            # A client that has left closed it meanwhile, and uvloop raises where asyncio says nothing.
+            if not self._transport.is_closing():
+                self._transport.write(pending[0] if len(pending) == 1 else b"".join(pending))
 
 
 class CoalescingProtocol(HttpToolsProtocol):

@@ -87,7 +87,7 @@ def savings(
             where=where,
         )  # fmt: skip
         if output == "focus":
-            write_focus(services, asked, place)
+            write_focus(services, asked, by or (), place)
         elif by or place or output not in ("table", "json", "csv"):
             table = savings_report(services, asked, tuple(by or ("team",)), now())
             write_table(services, table, output, place, details=details, by=by or ())
@@ -119,7 +119,7 @@ def chargeback(
             where=where,
         )  # fmt: skip
         if output == "focus":
-            write_focus(services, asked, place)
+            write_focus(services, asked, by or (), place)
         else:
             table = chargeback_report(services, asked, tuple(by or ("team",)), now())
             write_table(services, table, output, place, details=details, by=by or ())

@@ -11,11 +11,9 @@ import typer
 from rich.console import Console
 
 from router.delivery.deliver import deliver
-from router.reports.exports.focus import focus_csv, focus_rows
 from router.reports.exports.formats import CONTENT_TYPES
 from router.reports.files import FileFormat, file_name, table_as_bytes
-from router.reports.library import ReportTerms
-from router.reports.narrowed import NarrowedBooks
+from router.reports.library import ReportTerms, line_items
 from router.reports.periods import ReportPeriod
 from router.reports.render import print_table
 from router.reports.tables import ReportTable
@@ -50,11 +48,10 @@ def write_table(
     _write(services, place, name, table_as_bytes(table, output, curves), CONTENT_TYPES[output])
 
 
-def write_focus(services: AdminServices, terms: ReportTerms, place: str | None) -> None:
+def write_focus(services: AdminServices, terms: ReportTerms, by: Sequence[str], place: str | None) -> None:
     """As `write_table`."""
-    period = terms.period
-    rows = focus_rows(NarrowedBooks.of(services.books, terms.where), period.from_ms, period.to_ms)
-    _write(services, place, file_name("focus", period, "csv"), focus_csv(rows), CONTENT_TYPES["csv"])
+    content = line_items(services, terms, by)
+    _write(services, place, file_name("focus", terms.period, "csv"), content, CONTENT_TYPES["csv"])
 
 
 def _write(services: AdminServices, place: str | None, name: str, content: bytes, content_type: str) -> None:

@@ -17,6 +17,8 @@ from router.reports.basis import provenance
 from router.reports.chargeback import CHARGEABLE, chargeback_table
 from router.reports.currency import USD, Currency, currency_of
 from router.reports.dimensions import DIMENSIONS, Where, check_dimensions
+from router.reports.exports.focus import focus_csv, focus_rows
+from router.reports.narrowed import NarrowedBooks
 from router.reports.periods import ReportPeriod, unix_ms
 from router.reports.savings import savings_table
 from router.reports.tables import ReportTable
@@ -55,6 +57,17 @@ def chargeback_report(source: ReportSource, terms: ReportTerms, by: tuple[str, .
     check_dimensions(by, CHARGEABLE)
     account = account_of(source, terms, by, spread=True)
     return chargeback_table(account, by, provenance(source.books, account, prices_sha256(source.config)), unix_ms(now))
+
+
+def line_items(source: ReportSource, terms: ReportTerms, by: Collection[str]) -> bytes:
+    """The FOCUS columns of a period as CSV. Raises ValueError where they are told to be what they are not: by
+    something, in another currency, or restricted by what no line item has."""
+    if by:
+        raise ValueError(f"line items are by day, team and model, and not by {', '.join(by)}: leave it out")
+    if terms.currency != "USD":
+        raise ValueError(f"line items are in USD, as FOCUS has the currency that is billed; found {terms.currency}")
+    books = NarrowedBooks.of(source.books, terms.where)
+    return focus_csv(focus_rows(books, terms.period.from_ms, terms.period.to_ms))
 
 
 def account_of(source: ReportSource, terms: ReportTerms, by: tuple[str, ...], *, spread: bool = False) -> Account:

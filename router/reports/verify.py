@@ -108,11 +108,31 @@ class Verifier:
         """`advance` is told how many milliseconds of the period are done since it was last told. Holds an hour's sums
         and a chunk of records at a time. Raises StoreUnavailable."""
         findings = Findings(most=most)
-        for start_ms, end_ms in hours_of(from_ms, to_ms):
-            self._verify_hour(start_ms, end_ms, findings)
-            advance(end_ms - start_ms)
+        for start_ms, end_ms, is_empty in self._spans(from_ms, to_ms):
+            hours = list(hours_of(start_ms, end_ms))
+            # Years may lie between two records: hours that nothing is booked in are looked at together.
+            if is_empty and next(iter(self._records.records(start_ms, end_ms)), None) is None:
+                findings.hour_count += len(hours)
+                advance(end_ms - start_ms)
+                continue
+            for hour in hours:
+                self._verify_hour(*hour, findings)
+                advance(hour[1] - hour[0])
         self._verify_machines(from_ms, to_ms, findings)
         return findings
+
+    def _spans(self, from_ms: int, to_ms: int) -> Iterator[tuple[int, int, bool]]:
+        """Each hour that has sums, and each time between such hours; whether it is one of the latter."""
+        reached_ms = from_ms
+        for cell in self._books.cells(from_ms, to_ms, ("hour_ms",)):
+            start_ms = max(int(cell.key["hour_ms"] or 0), from_ms)
+            end_ms = min(start_ms - start_ms % HOUR_MS + HOUR_MS, to_ms)
+            if reached_ms < start_ms:
+                yield reached_ms, start_ms, True
+            yield start_ms, end_ms, False
+            reached_ms = end_ms
+        if reached_ms < to_ms:
+            yield reached_ms, to_ms, True
 
     # ---- an hour -----------------------------------------------------------------------------------
 

@@ -119,6 +119,8 @@ def test_other_currencies_are_converted_and_say_so(client: TestClient) -> None:
         ({"period": "soon"}, "'period' is 'soon'"),
         ({"timezone": "Mars"}, "there is no time zone 'Mars'"),
         ({"format": "focus", "task": "chat"}, "line items cannot be restricted by 'task'"),
+        ({"format": "focus", "by": "team"}, "line items are by day, team and model"),
+        ({"format": "focus", "currency": "CNY"}, "line items are in USD"),
         ({"by": "day", "from": "1970-01-01"}, "too many rows"),
     ],
 )

@@ -20,12 +20,16 @@ class Transport:
 
     def __init__(self) -> None:
         self.calls: list[Any] = []
+        self.lost = False
 
     def write(self, data: bytes) -> None:
         self.calls.append(data)
 
     def close(self) -> None:
         self.calls.append("close")
+
+    def is_closing(self) -> bool:
+        return self.lost
 
     def get_extra_info(self, name: str) -> str:
         return f"info on {name}"
@@ -46,6 +50,14 @@ async def test_writes_of_one_turn_leave_as_one() -> None:
     transport.write(b"more")
     await asyncio.sleep(0)
     assert below.calls == [b"head body", b"more"]
+
+
+async def test_nothing_is_written_to_a_client_that_left_meanwhile() -> None:
+    below = Transport()
+    coalescing(below).write(b"last words")
+    below.lost = True
+    await asyncio.sleep(0)
+    assert below.calls == []
 
 
 async def test_a_large_piece_goes_out_at_once_behind_what_waits() -> None:

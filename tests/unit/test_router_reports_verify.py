@@ -256,6 +256,30 @@ def test_a_record_that_is_booked_meanwhile_is_no_difference(prices: PriceList) -
     assert len(raw) == 8
 
 
+def test_years_without_a_record_are_looked_at_once(prices: PriceList) -> None:
+    class Asked(Raw):
+        def records(self, from_ms: int, to_ms: int) -> Iterator[Sequence[SpendRecord]]:
+            asked.append((from_ms, to_ms))
+            return super().records(from_ms, to_ms)
+
+    asked: list[tuple[int, int]] = []
+    year = 365 * 24 * HOUR_MS
+    done: list[int] = []
+    verifier = Verifier(Asked(ledger()), RecordBooks(ledger()), prices, no_machines)
+    findings = verifier.verify(START - year, END + year, advance=done.append)
+    assert (findings.total, findings.record_count, sum(done)) == (0, 7, END - START + 2 * year)
+    assert findings.hour_count >= 2 * 365 * 24
+    assert len(asked) < 10
+
+
+def test_a_record_without_sums_is_found_in_whatever_year(prices: PriceList) -> None:
+    lost = served("lost", -60 * 24 * 365)
+    verifier = Verifier(Raw([lost, *ledger()]), RecordBooks(ledger()), prices, no_machines)
+    findings = verifier.verify(lost.started_at_ms - 5 * HOUR_MS, END)
+    assert findings.record_count == 8
+    assert findings.total
+
+
 def test_all_differences_are_counted_and_the_first_kept(prices: PriceList) -> None:
     records = [served(f"r{number}", number, cost_nusd=1) for number in range(30)]
     findings = verify(prices, records, most=5)

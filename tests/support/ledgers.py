@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from policies.routing import REASONS
@@ -16,6 +17,8 @@ FROM_MS = 1_793_484_000_000
 """2026-10-31T22:00 in UTC: the ledgers of `books` begin in one month and end in the next."""
 HOURS = 4
 MACHINES = ("mistral-7b", "phi")
+SOME_LEDGERS = settings(max_examples=40)
+"""Drawing a ledger of a dozen records costs more than what is tried on it, and each is many cases at once."""
 _AMOUNTS = st.integers(0, 2**40)
 
 

@@ -75,7 +75,7 @@ def expected_hits(judged: Any) -> list[bool]:
     return hits
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(rows, kept_rows, st.integers(0, 40))
 def test_totals_are_those_of_the_rows(judged: Any, kept: Any, cut: int) -> None:
     found = forecast(added(made(judged[:cut], kept), made(judged[cut:], [])), PLAN, ("log",))

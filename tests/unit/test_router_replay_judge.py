@@ -155,7 +155,7 @@ NAMES = (
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.dictionaries(st.sampled_from(NAMES), anything), st.sampled_from(["", "request", "response", "usage"]))
 def test_no_record_whatsoever_ends_a_replay(record: dict[str, Any], within: str) -> None:
     """Neither at the top of a record nor inside of what is known of it."""

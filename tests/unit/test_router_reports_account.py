@@ -19,7 +19,7 @@ from router.reports.figures import Figures, add_up
 from router.reports.periods import HOUR_MS, ReportPeriod
 from router.stores.cells import ROUTER, HourCost
 from tests.support.books import RecordBooks
-from tests.support.ledgers import FROM_MS, HOURS, books
+from tests.support.ledgers import FROM_MS, HOURS, SOME_LEDGERS, books
 from tests.support.spend import spend_record
 
 PERIOD = ReportPeriod(FROM_MS, FROM_MS + HOURS * HOUR_MS, "Asia/Kolkata")
@@ -41,6 +41,7 @@ def assert_adds_up(account: Account, by: Sequence[str]) -> None:
         assert sum(line.drivers.get(driver, 0) for line in lines) == total.drivers.get(driver, 0)
 
 
+@SOME_LEDGERS
 @given(books(), dimensions, st.booleans())
 def test_lines_and_drivers_add_up_by_any_dimensions(ledger: RecordBooks, by: tuple[str, ...], spread: bool) -> None:
     account = account_of(ledger, by, spread=spread)
@@ -52,11 +53,13 @@ def test_lines_and_drivers_add_up_by_any_dimensions(ledger: RecordBooks, by: tup
     )
 
 
+@SOME_LEDGERS
 @given(books(), dimensions)
 def test_they_add_up_in_another_currency(ledger: RecordBooks, by: tuple[str, ...]) -> None:
     assert_adds_up(account_of(ledger, by, currency=CNY), by)
 
 
+@SOME_LEDGERS
 @given(books(), st.sampled_from(sorted(FACETS)), dimensions)
 def test_they_add_up_where_restricted(ledger: RecordBooks, name: str, by: tuple[str, ...]) -> None:
     for value in {line.names[0] for line in account_of(ledger, [name]).lines([name])}:
@@ -64,6 +67,7 @@ def test_they_add_up_where_restricted(ledger: RecordBooks, name: str, by: tuple[
         assert_adds_up(account, by)
 
 
+@SOME_LEDGERS
 @given(books())
 def test_the_total_is_that_of_the_records(ledger: RecordBooks) -> None:
     total = account_of(ledger).total
@@ -76,6 +80,7 @@ def test_the_total_is_that_of_the_records(ledger: RecordBooks) -> None:
     assert total.figures.measuring_count == sum(record.kind == "shadow" for record in ledger.records)
 
 
+@SOME_LEDGERS
 @given(books())
 def test_drivers_are_those_of_the_records_and_what_machines_and_samples_add(ledger: RecordBooks) -> None:
     account = account_of(ledger)
@@ -90,6 +95,7 @@ def test_drivers_are_those_of_the_records_and_what_machines_and_samples_add(ledg
     assert account.total.drivers == {driver: nusd for driver, nusd in expected.items() if nusd}
 
 
+@SOME_LEDGERS
 @given(books())
 def test_what_follows_each_other_adds_up_to_the_whole(ledger: RecordBooks) -> None:
     """At half past an hour, too: hours are cut."""
@@ -103,6 +109,7 @@ def test_what_follows_each_other_adds_up_to_the_whole(ledger: RecordBooks) -> No
         assert sum(getattr(part, name) for part in parts) == getattr(whole, name)
 
 
+@SOME_LEDGERS
 @given(books())
 def test_a_teams_own_report_is_its_line_in_that_of_all(ledger: RecordBooks) -> None:
     for line in account_of(ledger, ["team"]).lines(["team"]):

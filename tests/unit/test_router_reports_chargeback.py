@@ -14,7 +14,7 @@ from router.reports.periods import HOUR_MS, ReportPeriod
 from router.reports.tables import ReportTable
 from router.stores.cells import ROUTER, HourCost
 from tests.support.books import RecordBooks
-from tests.support.ledgers import FROM_MS, HOURS, books
+from tests.support.ledgers import FROM_MS, HOURS, SOME_LEDGERS, books
 from tests.support.spend import spend_record
 
 PERIOD = ReportPeriod(FROM_MS, FROM_MS + HOURS * HOUR_MS)
@@ -25,6 +25,7 @@ def table_of(ledger: RecordBooks, *by: str, **terms: Any) -> ReportTable:
     return chargeback_table(account, by, provenance(ledger, account), FROM_MS)
 
 
+@SOME_LEDGERS
 @given(books(), st.lists(st.sampled_from(CHARGEABLE), min_size=1, max_size=2, unique=True))
 def test_all_that_a_period_cost_is_charged(ledger: RecordBooks, by: list[str]) -> None:
     machines = sum(hour.idle_nusd for hour in ledger.hour_costs(PERIOD.from_ms, PERIOD.to_ms))
@@ -32,6 +33,7 @@ def test_all_that_a_period_cost_is_charged(ledger: RecordBooks, by: list[str]) -
     assert total["charged"] == sum(record.cost_nusd for record in ledger.records) + machines
 
 
+@SOME_LEDGERS
 @given(books())
 def test_each_line_is_the_sum_of_its_parts(ledger: RecordBooks) -> None:
     for row in table_of(ledger, "team", "project").records():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from router.reports.dimensions import FACETS, check_dimensions, is_let_in, machine_label, narrowing, needs_of
 from router.stores.cells import Cell
 from tests.support.books import RecordBooks
-from tests.support.ledgers import FROM_MS, HOURS, books
+from tests.support.ledgers import FROM_MS, HOURS, SOME_LEDGERS, books
 
 SPAN = (FROM_MS, FROM_MS + HOURS * 3_600_000)
 
@@ -37,6 +37,7 @@ def test_labels(name: str, key: dict[str, Any], label: str) -> None:
     assert FACETS[name].label_of(cell(**key)) == label
 
 
+@SOME_LEDGERS
 @given(books(), st.sampled_from(sorted(FACETS)))
 def test_the_ledger_leaves_out_nothing_that_a_filter_lets_in(ledger: RecordBooks, name: str) -> None:
     needs = needs_of([name])

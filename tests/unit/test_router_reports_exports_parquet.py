@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from router.reports.exports.parquet import TypedColumn, parquet_bytes
@@ -66,6 +66,8 @@ def test_a_table_of_no_rows_still_has_its_columns(tmp_path: Path) -> None:
     assert names == [column.name for column in COLUMNS]
 
 
+@settings(max_examples=25)
+@example([-(2**63) + 1, 2**63 - 1, 0, None, 1, -1, 10**9, -(10**9) + 1])
 @given(st.lists(NANOS | st.none(), max_size=50))
 def test_no_amount_loses_a_billionth(tmp_path_factory: pytest.TempPathFactory, nanos: Sequence[int | None]) -> None:
     columns = (TypedColumn("cost", "amount", nanos), TypedColumn("nano", "integer", nanos))

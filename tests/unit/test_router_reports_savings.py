@@ -17,7 +17,7 @@ from router.reports.savings import savings_table
 from router.reports.tables import ReportTable
 from router.stores.cells import ROUTER, HourCost
 from tests.support.books import RecordBooks
-from tests.support.ledgers import FROM_MS, HOURS, books
+from tests.support.ledgers import FROM_MS, HOURS, SOME_LEDGERS, books
 from tests.support.spend import spend_record
 
 PERIOD = ReportPeriod(FROM_MS, FROM_MS + HOURS * HOUR_MS)
@@ -116,6 +116,7 @@ def test_it_says_from_what_it_was_made() -> None:
     assert made.closed_until_ms == {"(router)": FROM_MS + HOUR_MS, "mistral-7b": FROM_MS + HOUR_MS, "phi": None}
 
 
+@SOME_LEDGERS
 @given(books(), st.lists(st.sampled_from(DIMENSIONS), min_size=1, max_size=2, unique=True))
 def test_any_ledger_by_any_dimensions_makes_a_table(ledger: RecordBooks, by: list[str]) -> None:
     """One that does not add up cannot be made."""

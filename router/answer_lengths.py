@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from policies.answer_lengths import ALL_ALIKE, AnswerLength, AnswerLengths
+from router.dated_entries import Part
 from router.errors import ConfigError
 from router.yaml_file import UnreadableFile, problems, read_yaml
 
@@ -21,11 +22,7 @@ class AnswerLengthsError(ConfigError, ValueError):
     """The file cannot be used; the message names file, key, what was found and what is allowed."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _Entry(_Part):
+class _Entry(Part):
     characters: Annotated[int, Field(gt=0, strict=True)]
     rambles: Annotated[bool, Field(strict=True)]
     also: tuple[str, ...] = ()
@@ -34,7 +31,7 @@ class _Entry(_Part):
         return AnswerLength(model, self.characters / CHARACTERS_PER_TOKEN, self.rambles)
 
 
-class _File(_Part):
+class _File(Part):
     source: str
     usual: _Entry
     models: Mapping[str, _Entry]

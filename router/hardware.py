@@ -9,14 +9,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from difflib import get_close_matches
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from policies.amortization import (
     Hardware,
@@ -27,9 +27,10 @@ from policies.amortization import (
     hourly_of_purchase,
     hourly_of_year,
 )
-from policies.money import NUSD_PER_USD, parse_amount
+from policies.money import NUSD_PER_USD
 from router.config import Config
 from router.config_hardware import HardwareUse
+from router.dated_entries import Amount, Day, Part, Positive, Text
 from router.errors import ConfigError
 from router.yaml_file import UnreadableFile, problems, read_yaml
 
@@ -144,35 +145,11 @@ def machines_of(config: Config, on: date, router: str) -> dict[str, MachineUse]:
 # ---- the file --------------------------------------------------------------------------------------
 
 
-def _exact(value: Any) -> Fraction:
-    if value is None or not isinstance(value, (str, int, float)):
-        raise ValueError('must be a decimal number written as a string, such as "0.23"')
-    return parse_amount(value)  # type: ignore[arg-type]  # it refuses floats, saying why
-
-
-def _day(value: Any) -> date:
-    """A date as YAML reads it, or as text; pydantic alone would take a number for seconds since 1970."""
-    if isinstance(value, str):
-        value = date.fromisoformat(value)
-    if not isinstance(value, date) or isinstance(value, datetime):
-        raise ValueError("must be a date such as 2024-01-25")
-    return value
-
-
-_Amount = Annotated[Fraction, BeforeValidator(_exact)]
-_Day = Annotated[date, BeforeValidator(_day)]
-_Text = Annotated[str, Field(min_length=1)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-
-class _Purchase(_Part):
-    price: _Amount
-    years: Annotated[Fraction, BeforeValidator(_exact), Field(gt=0)]
-    residual: _Amount = Fraction(0)
-    running_hourly: _Amount = Fraction(0)
+class _Purchase(Part):
+    price: Amount
+    years: Positive
+    residual: Amount = Fraction(0)
+    running_hourly: Amount = Fraction(0)
 
     @model_validator(mode="after")
     def _loses(self) -> Self:
@@ -187,14 +164,14 @@ class _Purchase(_Part):
         return hourly_of_purchase(price, residual, self.years) + running
 
 
-class _HardwarePriceEntry(_Part):
-    effective_from: _Day
-    hourly: _Amount | None = None
-    daily: _Amount | None = None
-    monthly: _Amount | None = None
-    yearly: _Amount | None = None
+class _HardwarePriceEntry(Part):
+    effective_from: Day
+    hourly: Amount | None = None
+    daily: Amount | None = None
+    monthly: Amount | None = None
+    yearly: Amount | None = None
     bought: _Purchase | None = None
-    source: _Text
+    source: Text
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -217,25 +194,25 @@ class _HardwarePriceEntry(_Part):
         return self.hourly * NUSD_PER_USD
 
 
-class _HardwareEntry(_Part):
+class _HardwareEntry(Part):
     note: str = ""  # for whoever reads or reviews the file, as are the sources
     prices: Annotated[tuple[_HardwarePriceEntry, ...], Field(min_length=1)]
 
 
-class _PlatformPriceEntry(_Part):
-    effective_from: _Day
-    per_million_requests: _Amount
-    source: _Text
+class _PlatformPriceEntry(Part):
+    effective_from: Day
+    per_million_requests: Amount
+    source: Text
 
 
-class _PlatformEntry(_Part):
+class _PlatformEntry(Part):
     note: str = ""
     prices: Annotated[tuple[_PlatformPriceEntry, ...], Field(min_length=1)]
 
 
-class _HardwareFile(_Part):
-    hardware: Annotated[dict[_Text, _HardwareEntry], Field(min_length=1)]
-    platforms: dict[_Text, _PlatformEntry] = {}
+class _HardwareFile(Part):
+    hardware: Annotated[dict[Text, _HardwareEntry], Field(min_length=1)]
+    platforms: Mapping[Text, _PlatformEntry] = {}
 
 
 def load_hardware(path: Path) -> HardwareBook:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from policies.catalog import IMAGE_TOKENS, Capability, Price, PriceSchedule
-from policies.money import NUSD_PER_USD, parse_amount, round_half_up
+from policies.money import NUSD_PER_USD, round_half_up
+from router.dated_entries import Amount, Day, Part, Positive, Share, Text
 from router.errors import ConfigError
 from router.prices.book import ExchangeRate, PriceBook
 from router.prices.model import ModelInfo
@@ -26,45 +27,21 @@ class PriceFileError(ConfigError, ValueError):
     """The price file cannot be used; the message names file, key, what was found and what is allowed."""
 
 
-def _exact(value: Any) -> Fraction:
-    if value is None or not isinstance(value, (str, int, float)):
-        raise ValueError('must be a decimal number written as a string, such as "0.15"')
-    return parse_amount(value)  # type: ignore[arg-type]  # it refuses floats, saying why
-
-
-def _day(value: Any) -> date:
-    """A date as YAML reads it, or as text; pydantic alone would take a number for seconds since 1970."""
-    if isinstance(value, str):
-        value = date.fromisoformat(value)
-    if not isinstance(value, date) or isinstance(value, datetime):
-        raise ValueError("must be a date such as 2024-01-25")
-    return value
-
-
-_Amount = Annotated[Fraction, BeforeValidator(_exact)]
-_Rate = Annotated[Fraction, BeforeValidator(_exact), Field(gt=0)]
-_Share = Annotated[Fraction, BeforeValidator(_exact), Field(gt=0, le=1)]
-_Day = Annotated[date, BeforeValidator(_day)]
-_Text = Annotated[str, Field(min_length=1)]
 _Tokens = Annotated[int, Field(gt=0, strict=True)]
 _Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+class _RateEntry(Part):
+    effective_from: Day
+    units_per_usd: Positive
+    source: Text
 
 
-class _RateEntry(_Part):
-    effective_from: _Day
-    units_per_usd: _Rate
-    source: _Text
-
-
-class _Amounts(_Part):
-    input: _Amount
-    output: _Amount
-    cached_input: _Amount | None = None
-    cache_write: _Amount | None = None
+class _Amounts(Part):
+    input: Amount
+    output: Amount
+    cached_input: Amount | None = None
+    cache_write: Amount | None = None
 
 
 class _Tier(_Amounts):
@@ -72,28 +49,28 @@ class _Tier(_Amounts):
 
 
 class _PriceEntry(_Amounts):
-    effective_from: _Day
+    effective_from: Day
     currency: _Currency = "USD"
     above: tuple[_Tier, ...] = ()
-    batch_share: _Share | None = None
-    source: _Text
+    batch_share: Share | None = None
+    source: Text
 
 
-class _ModelEntry(_Part):
-    publisher: _Text  # for whoever reads or reviews the file, and wants to check the source: no code needs it
+class _ModelEntry(Part):
+    publisher: Text  # for whoever reads or reviews the file, and wants to check the source: no code needs it
     context_window: _Tokens
     max_output_tokens: _Tokens
     tokenizer: Literal["cl100k_base", "o200k_base", "p50k_base"] | None
     capabilities: frozenset[Capability]
     image_tokens: _Tokens = IMAGE_TOKENS
-    image_source: _Text | None = None  # for whoever reads or reviews the file
+    image_source: Text | None = None  # for whoever reads or reviews the file
     note: str = ""
     prices: Annotated[tuple[_PriceEntry, ...], Field(min_length=1)]
 
 
-class _PriceFile(_Part):
-    rates: dict[_Currency, Annotated[tuple[_RateEntry, ...], Field(min_length=1)]] = {}
-    models: Annotated[dict[_Text, _ModelEntry], Field(min_length=1)]
+class _PriceFile(Part):
+    rates: Mapping[_Currency, Annotated[tuple[_RateEntry, ...], Field(min_length=1)]] = {}
+    models: Annotated[dict[Text, _ModelEntry], Field(min_length=1)]
 
 
 def load_prices(path: Path) -> PriceBook:

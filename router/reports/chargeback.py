@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from router.reports.account import Account, Line
 from router.reports.basis import cost_basis
-from router.reports.columns import COUNTS, by_columns, counts, filters_of, money, names_of
+from router.reports.columns import COUNTS, account_table, counts, money
 from router.reports.dimensions import DIMENSIONS, DRIVER
 from router.reports.tables import Column, Provenance, ReportTable, Value
 
@@ -17,9 +17,8 @@ _BY_WHAT = (
 )
 
 
-def chargeback_columns(by: Sequence[str], currency: str) -> tuple[Column, ...]:
+def _columns(currency: str) -> tuple[Column, ...]:
     return (
-        *by_columns(by),
         *counts(),
         money("list_cost", "list cost", currency, "Requests at list price."),
         money("measuring_cost", "shadow and judge calls", currency, "What measuring cost, at list price."),
@@ -31,22 +30,15 @@ def chargeback_columns(by: Sequence[str], currency: str) -> tuple[Column, ...]:
 
 def chargeback_table(account: Account, by: Sequence[str], made: Provenance, generated_at_ms: int) -> ReportTable:
     """`account` was taken with `spread`. What is charged adds up to the effective cost of the period exactly."""
-    period, currency = account.question.period, account.question.currency.code
-    return ReportTable(
+    return account_table(
+        account,
+        by,
         name="chargeback",
-        title="Chargeback",
-        from_ms=period.from_ms,
-        to_ms=period.to_ms,
-        timezone=period.timezone,
-        generated_at_ms=generated_at_ms,
-        columns=chargeback_columns(by, currency),
-        rows=tuple((*names_of(line, by), *_values(line)) for line in account.lines(by)),
-        total=(*("total" if at == 0 else None for at in range(len(by))), *_values(account.total)),
+        columns=_columns(account.question.currency.code),
+        values_of=_values,
         basis=(*cost_basis(account, made), _BY_WHAT),
-        filters=filters_of(account),
-        currency=currency,
-        simulated=account.total.figures.simulated_count > 0,
-        provenance=made,
+        made=made,
+        generated_at_ms=generated_at_ms,
     )
 
 

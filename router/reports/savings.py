@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from policies.drivers import DRIVERS
 from router.reports.account import Account, Line
 from router.reports.basis import savings_basis
-from router.reports.columns import COUNTS, by_columns, counts, filters_of, money, names_of
+from router.reports.columns import COUNTS, account_table, counts, money
 from router.reports.tables import Column, Provenance, ReportTable, Value
 
 _AMOUNTS = (
@@ -22,9 +22,8 @@ _AMOUNTS = (
 _SHOWN = ("effective_cost", "counterfactual")
 
 
-def savings_columns(by: Sequence[str], currency: str) -> tuple[Column, ...]:
+def _columns(currency: str) -> tuple[Column, ...]:
     return (
-        *by_columns(by),
         *counts(),
         *(money(name, title, currency, about, detail=name not in _SHOWN) for name, title, about in _AMOUNTS),
         money("counterfactual_low", "at least", currency, "Lower end of the 95 % interval.", adds_up=False),
@@ -44,22 +43,15 @@ def savings_columns(by: Sequence[str], currency: str) -> tuple[Column, ...]:
 
 def savings_table(account: Account, by: Sequence[str], made: Provenance, generated_at_ms: int) -> ReportTable:
     """One row for each line by `by`. Every column adds up to its total, but for percentages and ends of intervals."""
-    period, currency = account.question.period, account.question.currency.code
-    return ReportTable(
+    return account_table(
+        account,
+        by,
         name="savings",
-        title="Savings",
-        from_ms=period.from_ms,
-        to_ms=period.to_ms,
-        timezone=period.timezone,
-        generated_at_ms=generated_at_ms,
-        columns=savings_columns(by, currency),
-        rows=tuple((*names_of(line, by), *_values(line)) for line in account.lines(by)),
-        total=(*("total" if at == 0 else None for at in range(len(by))), *_values(account.total)),
+        columns=_columns(account.question.currency.code),
+        values_of=_values,
         basis=savings_basis(account, made),
-        filters=filters_of(account),
-        currency=currency,
-        simulated=account.total.figures.simulated_count > 0,
-        provenance=made,
+        made=made,
+        generated_at_ms=generated_at_ms,
     )
 
 

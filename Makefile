@@ -11,7 +11,7 @@ ARGS ?=
 DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format bench eval pacing train install lock clean
+.PHONY: help demo serve test check format bench ledger eval pacing train install lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -37,6 +37,9 @@ format: $(VENV)/.dev ## Apply the formatting that `make check` asks for
 
 bench: $(VENV)/.dev ## Measure the overhead against a bare pass-through
 	@$(BIN)/python -m tests.benchmarks.overhead $(ARGS)
+
+ledger: $(VENV)/.dev ## Measure how fast the ledger is written and reported from, on each database
+	@$(BIN)/python -m tests.benchmarks.ledger $(ARGS)
 
 eval: $(VENV)/.dev ## Measure the shipped classifier on prompts it never saw, in DATA=FOLDER
 	@test -d "$(DATA)" || { echo "no folder $(DATA); name the one with the data: make eval DATA=FOLDER" >&2; exit 2; }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import resource
 import tempfile
 import time
@@ -18,11 +19,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from sqlalchemy import Engine, text
 
+from router.stores.cells import HOUR_MS
 from router.stores.sql_books import SqlBooks
 from router.stores.sql_engine import create_ledger_engine, migrate, reading, writing
 from router.stores.sql_ledger import SqlLedger
 from router.stores.sql_rollups import rebuild_rollups
-from router.stores.sql_rows import ROW_COLUMNS
+from router.stores.sql_rows import ROW_COLUMNS, SUMS
 from tests.benchmarks.ledger.traffic import APART_MS, MONTH_LENGTH_MS, MONTH_MS, records
 from tests.support import postgres_server
 
@@ -53,6 +55,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2_000, help="how many in one transaction (default: %(default)s)")
     parser.add_argument(
         "--records", type=int, default=1_000_000, help="how many the month of the report has (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--sums-only",
+        action="store_true",
+        help="sum up hours of the month without having its records: each of a run of the written ones, from any place",
     )
     options = parser.parse_args()
     console = Console()
@@ -91,10 +98,13 @@ def measure(name: str, engine: Engine, options: argparse.Namespace, progress: Pr
     found = Measured(name)
     write(found, engine, options, progress)
     found.row_bytes = row_bytes(engine, options.write)
-    multiply(engine, options.write, options.records, progress)
-    task = progress.add_task(f"{name}: summing up", total=None)
-    rebuild_rollups(engine, lambda done, total: progress.update(task, completed=done, total=total))
-    progress.remove_task(task)
+    if options.sums_only:
+        sum_up(engine, options.write, options.records, progress)
+    else:
+        multiply(engine, options.write, options.records, progress)
+        task = progress.add_task(f"{name}: summing up", total=None)
+        rebuild_rollups(engine, lambda done, total: progress.update(task, completed=done, total=total))
+        progress.remove_task(task)
     report(found, engine)
     found.peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return found
@@ -151,7 +161,33 @@ def multiply(engine: Engine, written: int, wanted: int, progress: Progress) -> N
         count += some
         progress.update(task, completed=count)
     progress.remove_task(task)
-    if not sqlite:
+    analyze(engine)
+
+
+def sum_up(engine: Engine, written: int, wanted: int, progress: Progress) -> None:
+    """Sums of each hour of the month, as many records in it as in every other, `wanted` in all."""
+    hour_count, rng = MONTH_LENGTH_MS // HOUR_MS, random.Random(5)
+    totals = ", ".join(f"sum({name})" for name in SUMS)
+    add = text(
+        f"INSERT INTO hourly_sums (dimension_id, hour_ms, request_count, {', '.join(SUMS)}) "
+        f"SELECT dimension_id, :hour_ms, count(*), {totals} FROM "
+        "(SELECT * FROM ledger WHERE started_at_ms >= :from_ms ORDER BY started_at_ms LIMIT :some) AS run "
+        "GROUP BY dimension_id"
+    )
+    with writing(engine) as connection:
+        connection.execute(text("DELETE FROM hourly_sums"))
+    for hour in progress.track(range(hour_count), description=f"{engine.dialect.name}: summing up hours"):
+        some = wanted * (hour + 1) // hour_count - wanted * hour // hour_count
+        assert some <= written, "an hour has more records than were written"
+        from_ms = MONTH_MS + rng.randrange(written - some + 1) * APART_MS
+        with writing(engine) as connection:
+            connection.execute(add, {"hour_ms": MONTH_MS + hour * HOUR_MS, "from_ms": from_ms, "some": some})
+    analyze(engine)
+
+
+def analyze(engine: Engine) -> None:
+    """PostgreSQL does so by itself, a minute later."""
+    if engine.dialect.name == "postgresql":
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("ANALYZE"))
 

@@ -12,9 +12,8 @@ from typing import Any
 
 from router.config import load_config
 from router.replay.plan import Plan, make_plan
-from tests.support.server import ROOT
 
-CONFIG = ROOT / "configs" / "parsimony.yaml"
+CONFIG = Path(__file__).resolve().parents[2] / "configs" / "parsimony.yaml"
 NOW_MS = 1_790_000_000_000
 """September 2026: after every row that is made here, and after the dates of all prices in use."""
 STARTED_S = 1_760_000_000

@@ -270,9 +270,8 @@ def test_the_cheapest_is_among_the_options_however_many_there_are() -> None:
 
 
 def test_every_reason_is_explained() -> None:
-    assert {"pinned", *TIERS, "escalated", "degraded", "paced", "budget", "fallback", "cache", "refused"} == set(
-        REASONS
-    )
+    of_routing = {"pinned", *TIERS, "escalated", "degraded", "paced", "budget", "fallback", "observed"}
+    assert of_routing | {"shadow", "cache", "refused"} == set(REASONS)
 
 
 def priced(name: str, input_nusd: int, output_nusd: int) -> Deployment:

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from policies.answer_lengths import ALL_ALIKE, AnswerLength, AnswerLengths
-from router.dated_entries import Part
+from router.dated_entries import Part, read_entries
 from router.errors import ConfigError
-from router.yaml_file import UnreadableFile, problems, read_yaml
 
 FILE_NAME = "answer_lengths.yaml"
 CHARACTERS_PER_TOKEN = 4.7
@@ -45,12 +44,7 @@ def answer_lengths_beside(prices: Path) -> AnswerLengths:
 
 def load_answer_lengths(path: Path) -> AnswerLengths:
     """Raises AnswerLengthsError."""
-    try:
-        file = _File.model_validate(read_yaml(path))
-    except UnreadableFile as error:
-        raise AnswerLengthsError(f"{path}: {error}") from error
-    except ValidationError as error:
-        raise AnswerLengthsError("\n".join(f"{path}: {line}" for line in problems(error))) from error
+    file = read_entries(path, _File, AnswerLengthsError)
     models: dict[str, AnswerLength] = {}
     for name, entry in file.models.items():
         for known_as in (name, *entry.also):

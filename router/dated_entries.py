@@ -1,14 +1,17 @@
-"""What files of dated prices are made of: exact amounts, days, and entries that allow no unknown key."""
+"""What files of dated prices are made of, exact amounts, days, entries without unknown keys; and how one is read."""
 
 from __future__ import annotations
 
 from datetime import date, datetime
 from fractions import Fraction
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from policies.money import parse_amount
+from router.errors import ConfigError
+from router.yaml_file import UnreadableFile, problems, read_yaml
 
 
 def _exact(value: Any) -> Fraction:
@@ -35,3 +38,16 @@ Text = Annotated[str, Field(min_length=1)]
 
 class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+P = TypeVar("P", bound=Part)
+
+
+def read_entries(path: Path, kind: type[P], failure: type[ConfigError]) -> P:
+    """The file at `path`. Raises `failure`, which names the file, the keys, what was found and what is allowed."""
+    try:
+        return kind.model_validate(read_yaml(path))
+    except UnreadableFile as error:
+        raise failure(f"{path}: {error}") from error
+    except ValidationError as error:
+        raise failure("\n".join(f"{path}: {line}" for line in problems(error))) from error

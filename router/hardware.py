@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from policies.amortization import (
     Hardware,
@@ -30,9 +30,8 @@ from policies.amortization import (
 from policies.money import NUSD_PER_USD
 from router.config import Config
 from router.config_hardware import HardwareUse
-from router.dated_entries import Amount, Day, Part, Positive, Text
+from router.dated_entries import Amount, Day, Part, Positive, Text, read_entries
 from router.errors import ConfigError
-from router.yaml_file import UnreadableFile, problems, read_yaml
 
 _PERIODS = ("hourly", "daily", "monthly", "yearly", "bought")
 
@@ -221,12 +220,7 @@ def load_hardware(path: Path) -> HardwareBook:
     Raises HardwareFileError for a file that cannot be read, is not YAML, or breaks the schema that the head of
     configs/hardware.yaml describes.
     """
-    try:
-        file = _HardwareFile.model_validate(read_yaml(path))
-    except UnreadableFile as error:
-        raise HardwareFileError(f"{path}: {error}") from error
-    except ValidationError as error:
-        raise HardwareFileError("\n".join(f"{path}: {line}" for line in problems(error))) from error
+    file = read_entries(path, _HardwareFile, HardwareFileError)
     hardware = {name: _hardware(path, name, entry) for name, entry in file.hardware.items()}
     platforms = {name: _platform(path, name, entry) for name, entry in file.platforms.items()}
     return HardwareBook(hardware, platforms, origin=path.name)

@@ -12,15 +12,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from policies.catalog import IMAGE_TOKENS, Capability, Price, PriceSchedule
 from policies.money import NUSD_PER_USD, round_half_up
-from router.dated_entries import Amount, Day, Part, Positive, Share, Text
+from router.dated_entries import Amount, Day, Part, Positive, Share, Text, read_entries
 from router.errors import ConfigError
 from router.prices.book import ExchangeRate, PriceBook
 from router.prices.model import ModelInfo
-from router.yaml_file import UnreadableFile, problems, read_yaml
 
 
 class PriceFileError(ConfigError, ValueError):
@@ -79,12 +78,7 @@ def load_prices(path: Path) -> PriceBook:
     Raises PriceFileError for a file that cannot be read, is not YAML, or breaks the schema that the
     head of configs/prices.yaml describes.
     """
-    try:
-        file = _PriceFile.model_validate(read_yaml(path))
-    except UnreadableFile as error:
-        raise PriceFileError(f"{path}: {error}") from error
-    except ValidationError as error:
-        raise PriceFileError("\n".join(f"{path}: {line}" for line in problems(error))) from error
+    file = read_entries(path, _PriceFile, PriceFileError)
     for currency, rates in file.rates.items():
         _check_ascending(f"{path}: rates.{currency}", "effective_from", [rate.effective_from for rate in rates])
     models = {name: _model_info(path, name, entry, file) for name, entry in file.models.items()}

@@ -68,7 +68,6 @@ FACETS: dict[str, Facet] = {
 }
 """`tag` is all the tags of a request: a request has one line, however many tags it bears."""
 DIMENSIONS = (*FACETS, *TIMES, CAUSE, DRIVER)
-FILTERS = tuple(FACETS)
 
 Where = Mapping[str, Collection[str]]
 """By name of a facet, the names that are let in: of a request's tags, one must be among them."""

@@ -23,9 +23,6 @@ ColumnKind = Literal["text", "count", "money", "percent", "number", "instant"]
 Value = str | int | Decimal | None
 """None where there is no such value: a percentage of nothing."""
 
-UNITS_PER_AMOUNT = 1_000_000_000
-"""Billionths: what an integer of a money column counts."""
-
 
 @dataclass(frozen=True, slots=True)
 class Column:

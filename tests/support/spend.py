@@ -43,3 +43,23 @@ def spend_record(request_id: str = "req_1", **changes: Any) -> SpendRecord:
         "detail": {"signals": ["short", "一个问题"], "candidates": [], "attempts": [{"status": 200}]},
     }
     return SpendRecord(**{**values, **changes})
+
+
+def priced_record(request_id: str = "r", **changes: Any) -> SpendRecord:
+    """As the example's price file has it: 1,000 x $0.5 + 1,000 x $1.5 a million are 2,000,000 nano-USD; of gpt-4,
+    90,000,000."""
+    values = {
+        "deployment": "small",
+        "request_model": "mistral-7b",
+        "input_tokens": 1_000,
+        "output_tokens": 1_000,
+        "cost_nusd": 2_000_000,
+        "price_effective_from": "2024-01-25",
+        "baseline_model": "gpt-4",
+        "baseline_price_effective_from": "2023-03-14",
+        "baseline_input_tokens": 1_000,
+        "baseline_output_tokens": 1_000,
+        "baseline_cost_nusd": 90_000_000,
+        "detail": {},
+    }
+    return spend_record(request_id, **{**values, **changes})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -14,7 +13,7 @@ from router.prices import UnknownModel, load_prices
 from router.reports.price_list import PriceList
 from router.reports.repricing import Correction, Difference, Repricer, target_of
 from tests.support.administration import write_config
-from tests.support.spend import spend_record
+from tests.support.spend import priced_record
 
 
 @pytest.fixture(scope="module")
@@ -23,32 +22,13 @@ def prices(tmp_path_factory: pytest.TempPathFactory) -> PriceList:
     return PriceList(config, load_prices(config.prices))
 
 
-def record(request_id: str = "r", **changes: Any) -> SpendRecord:
-    """By the file: 1,000 x $0.5 + 1,000 x $1.5 a million are 2,000,000 nano-USD; of gpt-4, 90,000,000."""
-    values = {
-        "deployment": "small",
-        "request_model": "mistral-7b",
-        "input_tokens": 1_000,
-        "output_tokens": 1_000,
-        "cost_nusd": 2_000_000,
-        "price_effective_from": "2024-01-25",
-        "baseline_model": "gpt-4",
-        "baseline_price_effective_from": "2023-03-14",
-        "baseline_input_tokens": 1_000,
-        "baseline_output_tokens": 1_000,
-        "baseline_cost_nusd": 90_000_000,
-        "detail": {},
-    }
-    return spend_record(request_id, **{**values, **changes})
-
-
 def corrected(correction: Correction) -> SpendRecord:
     amounts = correction.amounts
     return replace(correction.record, **{name: getattr(amounts, name) for name in Amounts.__slots__})
 
 
 def test_only_what_differs_is_corrected_and_only_once(prices: PriceList) -> None:
-    right, wrong = record("right"), record("wrong", cost_nusd=5, price_effective_from="2023-06-13")
+    right, wrong = priced_record("right"), priced_record("wrong", cost_nusd=5, price_effective_from="2023-06-13")
     repricer = Repricer(target_of(prices, "gpt-3.5-turbo", None), prices)
     (correction,) = repricer.corrections([right, wrong])
     assert corrected(correction) == replace(right, request_id="wrong")
@@ -61,17 +41,20 @@ def test_only_what_differs_is_corrected_and_only_once(prices: PriceList) -> None
 
 def test_a_model_concerns_those_it_served_those_it_is_the_baseline_of_and_those_it_failed(prices: PriceList) -> None:
     rows = [
-        record("baseline", cost_nusd=1),
-        record("served", cost_nusd=1, deployment="large", request_model="gpt-4", baseline_model="gpt-4o"),
-        record("failed", cost_nusd=1, detail={"billed_attempts": [["large", 10, 1]]}, baseline_model="gpt-4o"),
-        record("other", cost_nusd=1, baseline_model="gpt-4o"),
+        priced_record("baseline", cost_nusd=1),
+        priced_record("served", cost_nusd=1, deployment="large", request_model="gpt-4", baseline_model="gpt-4o"),
+        priced_record("failed", cost_nusd=1, detail={"billed_attempts": [["large", 10, 1]]}, baseline_model="gpt-4o"),
+        priced_record("other", cost_nusd=1, baseline_model="gpt-4o"),
     ]
     found = Repricer(target_of(prices, "gpt-4", None), prices).corrections(rows)
     assert [correction.record.request_id for correction in found] == ["baseline", "served", "failed"]
 
 
 def test_a_deployment_concerns_what_it_served_alone(prices: PriceList) -> None:
-    rows = [record("small", cost_nusd=1), record("large", cost_nusd=1, deployment="large", request_model="gpt-4")]
+    rows = [
+        priced_record("small", cost_nusd=1),
+        priced_record("large", cost_nusd=1, deployment="large", request_model="gpt-4"),
+    ]
     found = Repricer(target_of(prices, None, "large"), prices).corrections(rows)
     assert [correction.record.request_id for correction in found] == ["large"]
     assert Repricer(target_of(prices, "gpt-4o", "large"), prices).corrections(rows) == []
@@ -79,9 +62,9 @@ def test_a_deployment_concerns_what_it_served_alone(prices: PriceList) -> None:
 
 def test_what_cannot_be_reckoned_is_left_and_counted(prices: PriceList) -> None:
     rows = [
-        record("changed", deployment="small", request_model="another", cost_nusd=7),
-        record("impossible", cached_input_tokens=2_000),
-        record("reserved", usage_source="reserved", cost_nusd=7, baseline_cost_nusd=1),
+        priced_record("changed", deployment="small", request_model="another", cost_nusd=7),
+        priced_record("impossible", cached_input_tokens=2_000),
+        priced_record("reserved", usage_source="reserved", cost_nusd=7, baseline_cost_nusd=1),
     ]
     repricer = Repricer(target_of(prices, "gpt-4", None), prices)
     (correction,) = repricer.corrections(rows)

@@ -12,7 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+import redis
 
 from policies.budget import Budget
 from router.prices import load_prices
@@ -27,7 +29,7 @@ from tests.support.budget_load import (
     most_in_a_minute,
     request_body,
 )
-from tests.support.server import PRICES, Server, deployment, serving
+from tests.support.server import PRICES, Server, deployment, serving, wait_until
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.e2e
@@ -286,14 +288,31 @@ class Misfortunes:
 
 
 def kill_one_worker(server: Server, dice: random.Random) -> None:
-    dice.choice(server.processes("worker")).kill()
+    """Any but the paused one, whose requests are to end after they were given up for lost."""
+    workers = server.processes("worker")
+    dice.choice([worker for worker in workers if worker.status() != psutil.STATUS_STOPPED]).kill()
 
 
 def pause_one_worker(server: Server, dice: random.Random) -> None:
-    worker = dice.choice(server.processes("worker"))
-    worker.suspend()
+    worker = wait_until("a worker has requests under way", lambda: _caught_at_work(server, dice), RECOVERY_S)
     time.sleep(PAUSE_S)
     worker.resume()
+
+
+def _caught_at_work(server: Server, dice: random.Random) -> psutil.Process | None:
+    """A suspended worker that has requests under way; one that has only just been started may have none."""
+    try:
+        worker = dice.choice(server.processes("worker"))
+        worker.suspend()
+        try:
+            if server.pending_of(worker):
+                return worker
+        except redis.RedisError:
+            pass  # killed before, and not back yet
+        worker.resume()
+    except psutil.NoSuchProcess:
+        pass
+    return None
 
 
 def empty_redis(server: Server) -> None:

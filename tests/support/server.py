@@ -27,6 +27,7 @@ from policies.budget import Budget
 from policies.money import format_usd
 from router.bootstrap import open_admin
 from router.services import AdminServices
+from router.stores import redis_keys
 from router.stores.counters import counter_of, window_of
 from router.stores.redis_server import embedded_url, socket_path
 from router.stores.sql_engine import create_ledger_engine
@@ -270,6 +271,12 @@ class Server:
         """Requests admitted and not settled, of workers alive and dead."""
         with self.redis() as client:
             return sum(client.hlen(key) for key in client.keys("{parsimony}:pending:*"))
+
+    def pending_of(self, worker: psutil.Process) -> int:
+        """Of these, the requests of one worker, whose name in Redis is that of its open spool."""
+        spools = [Path(file.path) for file in worker.open_files() if file.path.endswith(".spool")]
+        with self.redis() as client:
+            return sum(client.hlen(redis_keys.pending(spool.stem.rpartition("-")[0])) for spool in spools)
 
     def booked(self, timeout_s: float = 15.0) -> int:
         """How many records there are, once nothing is pending and nothing is on its way to the ledger."""

@@ -37,7 +37,8 @@ class Prices(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """Of those who served, or of the baseline. `discount_nusd` is what the prompt cache took off `nusd`."""
+    """Of those who served, or of the baseline. `discount_nusd` is what the prompt cache took off `nusd`; of a shadow,
+    less what it took off the counterfactual that is measured."""
 
     nusd: int
     discount_nusd: int
@@ -104,6 +105,13 @@ def baseline_usage(record: SpendRecord) -> TokenUsage:
     )
 
 
+def measured_usage(record: SpendRecord) -> TokenUsage:
+    """Of a shadow: the counterfactual that it measures, where a prompt cache took something off that. Raises
+    ValueError."""
+    inputs, outputs, cached, written = record.detail.get("measured_usage", (0, 0, 0, 0))
+    return TokenUsage(inputs, outputs, cached, cache_write_input_tokens=written)
+
+
 def _served(record: SpendRecord, prices: Prices) -> _Side | None:
     """None where a reservation stands for tokens that nobody counted, or a price is not known."""
     if record.usage_source in ("cache", "none"):
@@ -118,7 +126,8 @@ def _served(record: SpendRecord, prices: Prices) -> _Side | None:
             return None
         retries += cost_of_tokens_nusd(tokens, 0, attempted)
     usage = answered_usage(record)
-    return _Side(cost_nusd(usage, price) + retries, prompt_cache_discount_nusd(usage, price), price, retries)
+    discount = prompt_cache_discount_nusd(usage, price) - prompt_cache_discount_nusd(measured_usage(record), price)
+    return _Side(cost_nusd(usage, price) + retries, discount, price, retries)
 
 
 def _forgone(record: SpendRecord, prices: Prices) -> _Side | None:

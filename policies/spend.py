@@ -85,8 +85,8 @@ class SpendRecord:
     """The part of `cost_nusd` that attempts before the answer cost."""
     prompt_cache_nusd: int = 0
     """What the provider's prompt cache took off `cost_nusd`, less what the baseline's would have taken off
-    `baseline_cost_nusd`. So of a shadow, which has no counterfactual, `cost_nusd` - `retries_nusd` + this is its cost
-    without that discount; what its request was booked at, without, is `detail["booked_nusd"]`."""
+    `baseline_cost_nusd`; of a shadow, off the counterfactual that it measures. So its `cost_nusd` - `retries_nusd` +
+    this is what the baseline asks for the request with the discount that the counterfactual was booked with."""
     observed_cost_nusd: int = 0
     """What `observed_deployment` would have cost, by the tokens of the answer that was given."""
     reserved_nusd: int = 0

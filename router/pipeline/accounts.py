@@ -19,7 +19,7 @@ from router.openai.responses import AnswerFacts
 from router.pipeline.cached import CachedAnswer
 from router.pipeline.counting import TokenCounting
 from router.pipeline.dispatch import Attempt
-from router.pipeline.facts import NOTHING_FORGONE, Accepted, BilledAttempt, Charge, Forgone, Outcome
+from router.pipeline.facts import NOTHING_FORGONE, Accepted, BilledAttempt, Charge, Forgone, Measured, Outcome
 from router.tokenizers import TokenCounter
 
 
@@ -49,7 +49,7 @@ class Accountant:
             baseline=self._counterfactual(accepted, choice, answer, usage),
             billed=billed,
             counted=self._counting.disagreeing(request, choice, answer),
-            prompt_cache_nusd=prompt_cache_discount_nusd(usage, choice.price),
+            prompt_cache_nusd=_prompt_cache_nusd(accepted, usage, choice.price),
             observed_cost_nusd=self._observed_nusd(accepted, answer.output_text),
         )
 
@@ -268,6 +268,11 @@ def _forgone(
     )
 
 
+def _prompt_cache_nusd(accepted: Accepted, usage: TokenUsage, price: Price) -> int:
+    measured = accepted.measures.usage if accepted.measures is not None else NO_USAGE
+    return prompt_cache_discount_nusd(usage, price) - prompt_cache_discount_nusd(measured, price)
+
+
 def _measured(accepted: Accepted) -> dict[str, Any]:
     """What a shadow's record says of the request that it measures."""
     measures = accepted.measures
@@ -300,13 +305,22 @@ def _detail(accepted: Accepted, outcome: Outcome) -> dict[str, Any]:
         detail["max_tokens"] = dict(accepted.caps)
     if len(outcome.attempts) > 1 or outcome.status == "error":
         detail["attempts"] = [attempt.to_json() for attempt in outcome.attempts]
-    if accepted.measures is not None and accepted.measures.discount_nusd:
-        detail["discount_nusd"] = accepted.measures.discount_nusd
+    if accepted.measures is not None:
+        detail |= _of_measured(accepted.measures)
     if accepted.request.choices > 1:
         detail["choices"] = accepted.request.choices
     if outcome.charge is not None:
         detail |= _reckoned(outcome.charge, outcome.answer)
     return detail
+
+
+def _of_measured(measures: Measured) -> dict[str, Any]:
+    """What repricing must know of a shadow's request: who served it, and what of its counterfactual was discounted."""
+    usage, found = measures.usage, {"measured_deployment": measures.deployment}
+    if not usage.cached_input_tokens and not usage.cache_write_input_tokens:
+        return found
+    counts = usage.input_tokens, usage.output_tokens, usage.cached_input_tokens, usage.cache_write_input_tokens
+    return {**found, "measured_usage": list(counts)}
 
 
 def _reckoned(charge: Charge, answer: AnswerFacts | None) -> dict[str, Any]:

@@ -25,8 +25,11 @@ class Measured:
 
     request_id: str
     share: float
-    discount_nusd: int
-    """What the baseline's prompt cache is taken to have had off its counterfactual: off the measured cost, too."""
+    deployment: str
+    """That served it."""
+    usage: TokenUsage
+    """Of its counterfactual: what the baseline's prompt cache is taken to have had off that, is off the measured cost,
+    too."""
 
 
 @record()
@@ -101,7 +104,7 @@ class Charge:
 
     `cost_nusd` is that of the answer's `usage` and of the attempts before it that may be `billed`. `counted` is our
     own count, where the provider's report is beyond what it explains. `prompt_cache_nusd` is what the provider's
-    prompt cache took off `cost_nusd`.
+    prompt cache took off `cost_nusd`; of a shadow, less what the counterfactual that it measures was booked with.
     """
 
     usage: TokenUsage

@@ -12,7 +12,7 @@ import orjson
 
 from classifiers.records import record
 from policies.budget import Budget
-from policies.pricing import cost_of_tokens_nusd
+from policies.repricing import baseline_usage
 from policies.routing import Choice, RouteDecision
 from policies.spend import SHADOW_TAG, SpendRecord
 from router.clock import Clock
@@ -112,10 +112,6 @@ class ShadowCall:
         # Held at its longest: an answer that a budget had cut short would say nothing of the model's own.
         options = tuple([replace(option, least=option.longest) for option in options])
         caps = limits_of((choice,), options, (options[0].longest,), wire, self._accountant.counters)
-        undiscounted_nusd = cost_of_tokens_nusd(
-            booked.baseline_input_tokens, booked.baseline_output_tokens, choice.price
-        )
-        discount_nusd = undiscounted_nusd - booked.baseline_cost_nusd
         return replace(
             original,
             request_id=self._new_request_id(),
@@ -130,7 +126,7 @@ class ShadowCall:
             shadow_price=0.0,
             rate_limits=(),
             tags=(SHADOW_TAG,),
-            measures=Measured(booked.request_id, request.share, discount_nusd),
+            measures=Measured(booked.request_id, request.share, str(booked.deployment), baseline_usage(booked)),
         )
 
     async def _admit(self, accepted: Accepted, applied: Applied) -> Admitted:

@@ -145,8 +145,7 @@ def test_a_sample_is_a_request_and_what_the_baseline_really_asked_for_it(ledger:
         parent_id="asked",
         cost_nusd=1_000,
         retries_nusd=30,
-        prompt_cache_nusd=5,
-        detail={"discount_nusd": 70},
+        prompt_cache_nusd=5 - 70,
         **SHADOW,
     )
     ledger.append([shadow, asked, spend_record("other", started_at_ms=101)])

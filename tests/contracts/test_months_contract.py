@@ -88,7 +88,7 @@ def test_samples_stay_when_their_records_are_let_go(engine: Engine) -> None:
             parent_id=f"asked{day}",
             sample_share=0.05,
             baseline_cost_nusd=0,
-            detail={"discount_nusd": day},
+            prompt_cache_nusd=-day,
         )
         for day in (1, 2)
     ]

@@ -88,9 +88,6 @@ def _sample(request: SpendRecord, shadow: SpendRecord) -> ShadowSample:
         task=request.task,
         baseline_model=request.baseline_model,
         booked_nusd=request.baseline_cost_nusd,
-        actual_nusd=shadow.cost_nusd
-        - shadow.retries_nusd
-        + shadow.prompt_cache_nusd
-        - shadow.detail.get("discount_nusd", 0),
+        actual_nusd=max(shadow.cost_nusd - shadow.retries_nusd + shadow.prompt_cache_nusd, 0),
         share=shadow.sample_share or 0.0,
     )

@@ -17,7 +17,7 @@ from policies.answer_lengths import ALL_ALIKE
 from policies.baseline import Baseline
 from policies.catalog import Price, PriceSchedule
 from policies.drivers import drivers
-from policies.pricing import cost_of_tokens_nusd
+from policies.pricing import cost_of_tokens_nusd, prompt_cache_discount_nusd
 from policies.repricing import booked as booked_amounts
 from policies.repricing import reckoned
 from policies.routing import Choice, RouteDecision
@@ -44,6 +44,9 @@ BODY = {"model": "auto", "stream": True, "messages": [{"role": "user", "content"
 INPUT_TOKENS = COUNTER.count_messages(BODY["messages"])  # type: ignore[arg-type]
 HI_THERE_TOKENS = COUNTER.count_text("Hi there")
 EXPECTED_TOKENS = ALL_ALIKE.expected_tokens("small", BASELINE, HI_THERE_TOKENS)
+
+
+MEASURED = TokenUsage(40, 5, 30, cache_write_input_tokens=3)
 
 
 @pytest.fixture(scope="module")
@@ -450,7 +453,7 @@ def test_the_drivers_of_every_record_add_up_to_what_was_saved(
         request=parse_chat_request(orjson.dumps(body)),
         decision=RouteDecision(chain, 2, reason, ()),
         observed=chain[0] if kind == "observed" else None,
-        measures=Measured("chatcmpl-0", 0.05, 9) if kind == "shadow" else None,
+        measures=Measured("chatcmpl-0", 0.05, "small", MEASURED) if kind == "shadow" else None,
     )
     cached_tokens = int(input_tokens * cached_share)
     written_tokens = int((input_tokens - cached_tokens) * written_share)
@@ -474,7 +477,8 @@ def test_the_drivers_of_every_record_add_up_to_what_was_saved(
         billed_tokens = sum(tokens for _, tokens, _ in record.detail.get("billed_attempts", ()))
         price = chain[answered_by].price
         listed = cost_of_tokens_nusd(record.input_tokens - billed_tokens, record.output_tokens, price)
-        assert record.cost_nusd - record.retries_nusd + record.prompt_cache_nusd == listed
+        discounted = listed - prompt_cache_discount_nusd(MEASURED, price)
+        assert record.cost_nusd - record.retries_nusd + record.prompt_cache_nusd == discounted
     elif answered_by and kind not in ("hit", "abandoned"):
         assert set(drivers(record)) <= {"retries"}
     assert sum(drivers(record).values()) == record.baseline_cost_nusd - record.cost_nusd

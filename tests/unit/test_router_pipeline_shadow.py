@@ -83,7 +83,7 @@ async def test_a_shadow_is_booked_as_what_it_took_and_measures_its_request(new_b
     assert [row[name] for name in ("team_id", "key_id", "alias", "tags", "cache", "stream")] == [
         asked["team_id"], asked["key_id"], "auto", f",{SHADOW_TAG},", "off", False,
     ]  # fmt: skip
-    assert "discount_nusd" not in row["detail"]
+    assert row["detail"]["measured_deployment"] == "small" and "measured_usage" not in row["detail"]
     assert drivers(SpendRecord.from_json(row)) == {"measuring": -LARGE_NUSD}
 
 
@@ -107,6 +107,20 @@ async def test_the_discount_of_the_prompt_cache_is_told_apart(new_bench: NewBenc
     (row,) = await measured(bench)
     assert (row["cost_nusd"], row["prompt_cache_nusd"]) == (LARGE_NUSD - 10 * 15, 10 * 15)
     assert row["cost_nusd"] + row["prompt_cache_nusd"] == LARGE_NUSD
+
+
+async def test_what_its_request_was_discounted_is_off_the_measured_cost_too(new_bench: NewBench) -> None:
+    cached = {"prompt_tokens": 10, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 5}}
+    bench = new_bench(providers={"small": [completion(usage=cached)]}, cached_nusd={"large": 15_000_000})
+    await bench.ask()
+    (row,) = await measured(bench)
+    (asked,) = [record for record in bench.records() if record["kind"] == "request"]
+    discounted = asked["detail"]["baseline_cached_input_tokens"]
+    assert discounted > 0
+    assert row["cost_nusd"] + row["prompt_cache_nusd"] == LARGE_NUSD - discounted * 15
+    assert row["detail"]["measured_usage"] == [
+        asked["baseline_input_tokens"], asked["baseline_output_tokens"], discounted, 0,
+    ]  # fmt: skip
 
 
 async def test_a_shadow_that_fails_is_no_matter_of_the_clients(new_bench: NewBench) -> None:

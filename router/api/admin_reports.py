@@ -13,6 +13,7 @@ from router.api.admin_examples import documented
 from router.api.admin_source import AdminSource
 from router.clock import SYSTEM_CLOCK
 from router.errors import InvalidRequest
+from router.reports.exports.drawing import Picture
 from router.reports.exports.formats import CONTENT_TYPES
 from router.reports.files import FileFormat, table_as_bytes
 from router.reports.library import ReportTerms, chargeback_report, line_items, savings_report
@@ -150,7 +151,7 @@ def _overview(source: AdminSource, terms: ReportTerms, output: FileFormat) -> An
     return overview_as_json(shown)
 
 
-def _answer(table: ReportTable, output: FileFormat, curves: Sequence[str] = ()) -> Answer:
+def _answer(table: ReportTable, output: FileFormat, curves: Sequence[Picture] = ()) -> Answer:
     if output == "json":
         return table_as_json(table)
     return Response(table_as_bytes(table, output, curves), media_type=CONTENT_TYPES[output])

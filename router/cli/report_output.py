@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from router.delivery.deliver import deliver
+from router.reports.exports.drawing import Picture
 from router.reports.exports.formats import CONTENT_TYPES
 from router.reports.files import FileFormat, file_name, table_as_bytes
 from router.reports.library import ReportTerms, line_items
@@ -31,7 +32,7 @@ def write_table(
     *,
     details: bool,
     by: Sequence[str] = (),
-    curves: Sequence[str] = (),
+    curves: Sequence[Picture] = (),
 ) -> None:
     """`by` is what was asked for, which the name of a file tells.
 

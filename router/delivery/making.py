@@ -11,6 +11,7 @@ from router.delivery.scheduler import ReportFile
 from router.errors import ConfigError
 from router.reports.chargeback import CHARGEABLE
 from router.reports.dimensions import DIMENSIONS, check_dimensions
+from router.reports.exports.drawing import Picture
 from router.reports.exports.focus import OWN, Account, focus_csv, focus_parquet, focus_rows
 from router.reports.exports.formats import CONTENT_TYPES
 from router.reports.files import file_name, table_as_bytes
@@ -56,7 +57,7 @@ def _line_items(source: ReportSource, report: ScheduledReport, span: ReportPerio
 
 def _table(
     source: ReportSource, report: ScheduledReport, span: ReportPeriod, now: datetime
-) -> tuple[ReportTable, Sequence[str]]:
+) -> tuple[ReportTable, Sequence[Picture]]:
     """With the pictures that the table alone does not hold."""
     if report.report in ("savings", "chargeback"):
         made = savings_report if report.report == "savings" else chargeback_report

@@ -222,26 +222,3 @@ def _row(outlook: Outlook, found: BreakEven) -> tuple[Value, ...]:
         decimal_of(outlook.mix.output_tokens, "0.1"),
         round_half_up(found.api.nusd_per_request),
     )
-
-
-def curve_table(outlook: Outlook, report: BreakEvenReport, generated_at_ms: int) -> ReportTable:
-    """The points of the picture: requests a day, and what each option costs for them."""
-    names = [curve_.name for curve_ in outlook.curves]
-    columns = (
-        Column("requests", "Requests a day", "count", "requests", dimension=True),
-        *(Column(name, name, "money", "USD", description="a day") for name in names),
-    )
-    rows = zip(outlook.requests, *(curve_.nusd_per_day for curve_ in outlook.curves), strict=True)
-    return ReportTable(
-        name="break-even-curve",
-        title=f"Cost a day of {outlook.hosted.name} and of APIs",
-        from_ms=report.from_ms,
-        to_ms=report.to_ms,
-        timezone="UTC",
-        generated_at_ms=generated_at_ms,
-        columns=columns,
-        rows=tuple(rows),
-        total=None,
-        basis=BASIS,
-        simulated=report.simulated,
-    )

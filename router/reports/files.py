@@ -7,6 +7,7 @@ from typing import Literal
 
 import orjson
 
+from router.reports.exports.drawing import Picture
 from router.reports.exports.formats import export
 from router.reports.periods import ReportPeriod
 from router.reports.render import table_as_csv, table_as_json
@@ -20,7 +21,7 @@ def file_name(report: str, period: ReportPeriod, suffix: str, by: Sequence[str] 
     return f"{'-'.join((report, *(('by', *by) if by else ()), period.label))}.{suffix}"
 
 
-def table_as_bytes(table: ReportTable, format: FileFormat, curves: Sequence[str] = ()) -> bytes:
+def table_as_bytes(table: ReportTable, format: FileFormat, curves: Sequence[Picture] = ()) -> bytes:
     """`curves` are pictures for a page to show, which the table alone does not hold."""
     if format == "json":
         return orjson.dumps(table_as_json(table), option=orjson.OPT_INDENT_2) + b"\n"

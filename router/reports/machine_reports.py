@@ -7,7 +7,8 @@ from datetime import UTC, date, datetime
 from router.hardware import machines_of
 from router.prices import load_prices
 from router.reports.break_even import apis_of, break_even_report, break_even_table
-from router.reports.curves import break_even_svg
+from router.reports.curves import break_even_picture
+from router.reports.exports.drawing import Picture
 from router.reports.library import ReportSource
 from router.reports.periods import ReportPeriod, unix_ms
 from router.reports.tables import ReportTable
@@ -22,13 +23,14 @@ def machine_utilization(source: ReportSource, period: ReportPeriod, now: datetim
     return utilization_table(found, unix_ms(now))
 
 
-def machine_break_even(source: ReportSource, period: ReportPeriod, now: datetime) -> tuple[ReportTable, list[str]]:
-    """As `machine_utilization`, at the mix of the period; and a picture of each machine's curve, as SVG."""
+def machine_break_even(source: ReportSource, period: ReportPeriod, now: datetime) -> tuple[ReportTable, list[Picture]]:
+    """As `machine_utilization`, at the mix of the period; and a picture of each machine's curve."""
     on = _last_day(period)
     apis = apis_of(source.config, load_prices(source.config.prices), on)
     machines = machines_of(source.config, on, ROUTER)
     found = break_even_report(source.books, period.from_ms, period.to_ms, machines, apis)
-    return break_even_table(found, unix_ms(now)), [break_even_svg(outlook) for outlook in found.outlooks]
+    curves = [break_even_picture(f"break-even-{at}", outlook) for at, outlook in enumerate(found.outlooks)]
+    return break_even_table(found, unix_ms(now)), curves
 
 
 def _last_day(period: ReportPeriod) -> date:

@@ -1,4 +1,4 @@
-"""The picture of a break-even: XML that stands alone, and shows what the report says."""
+"""The picture of a break-even: well-formed, and it shows, says and lists what the report holds."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import re
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from policies.break_even import Api, Mix, SelfHosted
 from policies.money import NUSD_PER_USD
+from router.reports import exports
 from router.reports.break_even import BreakEven, Curve, Outlook
-from router.reports.curves import break_even_svg
+from router.reports.curves import break_even_picture
 
+STYLE = Path(exports.__file__).with_name("page.css")
 SVG = "{http://www.w3.org/2000/svg}"
 OUTLOOK = Outlook(
     hosted=SelfHosted("local", Fraction(10 * NUSD_PER_USD)),
@@ -36,7 +39,7 @@ OUTLOOK = Outlook(
 
 
 def drawn(outlook: Outlook = OUTLOOK) -> ElementTree.Element:
-    return ElementTree.fromstring(break_even_svg(outlook))
+    return ElementTree.fromstring(break_even_picture("curve", outlook).svg)
 
 
 def points(line: ElementTree.Element) -> list[tuple[float, float]]:
@@ -67,6 +70,29 @@ def test_what_is_seen_is_also_said() -> None:
     assert "local is never cheaper than free." in description
 
 
+def test_every_point_stands_in_its_table() -> None:
+    picture = break_even_picture("curve", OUTLOOK)
+    assert picture.heads == ("requests a day", "local", "gpt", "free")
+    assert picture.rows == (
+        ("1", "$10.00", "$0.1000", "$0.00"),
+        ("100", "$10.00", "$10.00", "$0.00"),
+        ("101", "$10.00", "$10.10", "$0.00"),
+        ("10,000", "$10.00", "$1,000.00", "$0.00"),
+    )
+
+
+def test_each_curve_has_a_colour_that_the_page_knows_and_its_name_has_the_same() -> None:
+    many = replace(
+        OUTLOOK, curves=tuple(Curve(f"api {at}", False, (NUSD_PER_USD,) * 4) for at in range(9)), break_evens=()
+    )
+    root = drawn(many)
+    lines = [str(line.get("class")) for line in root.iter(f"{SVG}polyline")]
+    names = [str(text.get("class")) for text in root.iter(f"{SVG}text") if (text.text or "").startswith("api ")]
+    style = STYLE.read_text()
+    assert lines == names and len(set(lines)) == 8
+    assert all(f".{name.split()[-1]} {{ color: #" in style for name in lines)
+
+
 def test_the_present_load_is_shown_where_there_is_one() -> None:
     texts = [text.text for text in drawn().iter(f"{SVG}text")]
     assert "now" in texts and "requests a day" in texts and "1k" in texts and "$10" in texts
@@ -91,10 +117,10 @@ def test_names_are_text_and_nothing_else() -> None:
         curves=(replace(OUTLOOK.curves[0], name=name),),
         break_evens=(),
     )
-    assert "<script" not in break_even_svg(renamed)
-    assert name[:26] in [text.text for text in drawn(renamed).iter(f"{SVG}text")]
+    assert "<script" not in break_even_picture("curve", renamed).svg
+    assert name in [text.text for text in drawn(renamed).iter(f"{SVG}text")]
 
 
 def test_it_needs_nothing_from_elsewhere() -> None:
-    text = break_even_svg(OUTLOOK).replace('xmlns="http://www.w3.org/2000/svg"', "")
+    text = break_even_picture("curve", OUTLOOK).svg.replace('xmlns="http://www.w3.org/2000/svg"', "")
     assert re.findall(r"https?:|href|url\(|<script|@import", text) == []

@@ -12,8 +12,10 @@ import duckdb
 import pytest
 
 from policies.money import NUSD_PER_USD
+from router.reports.curves import break_even_picture
 from router.reports.exports.formats import export
 from tests.support.report_tables import savings_row, savings_table
+from tests.unit.test_router_reports_curves import OUTLOOK
 
 USD = NUSD_PER_USD
 EVIL = '<img src=x onerror="alert(1)">&\'"</style><script>'
@@ -132,9 +134,14 @@ def test_a_report_of_nothing_is_a_page_too() -> None:
     assert "Nothing in this time." in "".join(Outline(export(savings_table({}), "html")).words)
 
 
-def test_curves_of_others_stand_among_the_pictures() -> None:
-    content = export(TABLE, "html", ['<svg xmlns="http://www.w3.org/2000/svg"><title>break-even</title></svg>'])
-    assert len(Outline(content).all("figure")) == 3
+def test_curves_of_others_stand_among_the_pictures_each_with_its_table() -> None:
+    curve = break_even_picture("break-even-0", OUTLOOK)
+    outline = Outline(export(TABLE, "html", [curve]))
+    ids = [str(attributes["id"]) for _, attributes in outline.elements if "id" in attributes]
+    assert len(outline.all("figure")) == len(outline.all("figcaption")) == 3
+    assert len(ids) == len(set(ids)) and {"break-even-0-title", "break-even-0-desc"} <= set(ids)
+    assert outline.words.count("The same as a table") == 3
+    assert {"10,000", "$1,000.00"} <= set(outline.words), "the last point of its dearest line"
 
 
 def test_parquet_holds_the_rows_with_money_twice_and_the_basis(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import orjson
 
+from router.reports.exports.drawing import Picture
 from router.reports.exports.page import html_page
 from router.reports.exports.parquet import PhysicalType, TypedColumn, parquet_bytes
 from router.reports.tables import Column, ColumnKind, ReportTable
@@ -29,8 +30,8 @@ _TYPES: dict[ColumnKind, PhysicalType] = {
 }
 
 
-def export(table: ReportTable, format: Format, curves: Sequence[str] = ()) -> bytes:
-    """The whole file. `curves` are pictures that the table alone does not hold, as SVG, for a page to show."""
+def export(table: ReportTable, format: Format, curves: Sequence[Picture] = ()) -> bytes:
+    """The whole file. `curves` are pictures for a page to show, which the table alone does not hold."""
     return html_page(table, curves) if format == "html" else table_as_parquet(table)
 
 

@@ -28,8 +28,8 @@ _SUMS = (
 )
 
 
-def html_page(table: ReportTable, curves: Sequence[str] = ()) -> bytes:
-    """`curves` are further pictures, as SVG of our own making."""
+def html_page(table: ReportTable, curves: Sequence[Picture] = ()) -> bytes:
+    """`curves` are further pictures, which the table alone does not hold."""
     title = f"{table.title}: {_span(table)}"
     parts = [
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
@@ -40,8 +40,7 @@ def html_page(table: ReportTable, curves: Sequence[str] = ()) -> bytes:
         *_head(table),
         "<main>",
         *_sums(table),
-        *map(_figure, pictures_of(table)),
-        *(f"<figure>\n{curve}\n</figure>" for curve in curves),
+        *map(_figure, (*pictures_of(table), *curves)),
         *_tables(table),
         *_basis(table),
         "</main>\n</body>\n</html>\n",

@@ -32,7 +32,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION = "regression-2"
+VERSION = "regression-3"
 
 EstimateBasis = Literal["samples", "prior", "mixed"]
 
@@ -59,8 +59,8 @@ _NORMAL_MAD = 1.4826
 _PRIOR_REQUESTS = 60.0
 """What is known of a model's tail counts as much as so many of its answers."""
 _RAMBLING_SHARE, _STEADY_SHARE = 0.0115, 0.002
-_PRIOR_EXCESS = 8.0
-"""By how many usual answers one that rambles on is longer."""
+_PRIOR_EXCESS = 5.0
+"""By how many usual answers one that rambles on is longer: 2,048 tokens are a usual limit, 330 a usual answer."""
 _EXCESS_CV = 0.6
 _RARE = 0.1
 """Up to so many of the samples are a tail. More that lie far out are no accidents, but a second kind of answer."""

@@ -11,7 +11,7 @@ from policies.schedules import DAY_MS, HOUR_MS
 from router.config import Config
 from router.hardware import machines_by_day, uses_in
 from router.lineup import line_up
-from router.stores.cells import ROUTER, Books, Filter, HourCost
+from router.stores.cells import ROUTER, SIMULATED_MARK, Books, Filter, HourCost
 
 _SETTLED_MS = HOUR_MS // 4
 """How long to wait where the cost of an hour depends on its requests: the last of them have been booked by then."""
@@ -83,7 +83,7 @@ class HourCloser:
         }
 
     def _label(self, use: MachineUse) -> str:
-        return f"{use.hardware.name} (simulated)" if self._simulated else use.hardware.name
+        return use.hardware.name + (SIMULATED_MARK if self._simulated else "")
 
 
 def hour_closer(config: Config, books: Books) -> HourCloser:

@@ -77,6 +77,11 @@ class Account:
     corrections: Corrections
     hours: Sequence[HourCost]
 
+    @property
+    def simulated(self) -> bool:
+        """Whether any of it was never paid to anyone."""
+        return self.total.figures.simulated_count > 0 or any(hour.simulated for hour in self.hours)
+
     @cached_property
     def total(self) -> Line:
         line = self._line(("total",), self.items)

@@ -93,6 +93,8 @@ def _costs(account: Account, closed: Mapping[str, int | None]) -> Iterator[str]:
             "All requests were" if figures.simulated_count == count else f"{figures.simulated_count} of {count} were"
         )
         yield f"SIMULATED: {which} answered by simulated models; nobody was paid."
+    if any(hour.simulated for hour in account.hours):
+        yield "SIMULATED: some of the hours of machines are those of simulated models; nobody paid for them."
     period = account.question.period
     words = account.question.currency.in_words(period.from_ms, period.to_ms)
     if words:

@@ -27,7 +27,7 @@ from router.config import Config
 from router.prices import PriceBook
 from router.reports.tables import Column, ReportTable, Value
 from router.reports.utilization import decimal_of
-from router.stores.cells import ROUTER, Books, Cell, Filter
+from router.stores.cells import ROUTER, SIMULATED_MARK, Books, Cell, Filter
 
 _SIDES = (
     "Requests have the tokens that the machine's own had on average in this time, or those of all where it had none; "
@@ -40,6 +40,10 @@ _TWO_FIGURES = (
     "second on that is over. Where there is none the machines are dearer at any load."
 )
 BASIS = (_SIDES, _TWO_FIGURES)
+_SIMULATED = (
+    "SIMULATED: requests of hardware that is marked so were answered by simulated models; their number and tokens are "
+    "no real traffic's."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,8 @@ class Outlook:
     """One local deployment beside every API, cheapest first, at its own `mix`.
 
     `own_traffic`: the mix and the requests a day are those of the deployment; else it had none, and they are those of
-    all. `curves` have their points at `requests`, the deployment's own first.
+    all. `simulated`: simulated models answered some of it. `curves` have their points at `requests`, the deployment's
+    own first.
     """
 
     hosted: SelfHosted
@@ -76,6 +81,7 @@ class Outlook:
     mix: Mix
     requests_per_day: Fraction
     own_traffic: bool
+    simulated: bool
     break_evens: tuple[BreakEven, ...]
     requests: tuple[int, ...]
     curves: tuple[Curve, ...]
@@ -88,7 +94,10 @@ class BreakEvenReport:
     from_ms: int
     to_ms: int
     outlooks: tuple[Outlook, ...]
-    simulated: bool = False
+
+    @property
+    def simulated(self) -> bool:
+        return any(outlook.simulated for outlook in self.outlooks)
 
 
 def break_even_report(
@@ -112,7 +121,7 @@ def break_even_report(
     outlooks = [
         _outlook(name, use, cells, apis, on, mix) for name, use in machines.items() if name != ROUTER and (cells or mix)
     ]
-    return BreakEvenReport(from_ms, to_ms, tuple(outlooks), any(cell.key["simulated"] for cell in cells))
+    return BreakEvenReport(from_ms, to_ms, tuple(outlooks))
 
 
 def apis_of(config: Config, prices: PriceBook, on: date) -> dict[str, Price]:
@@ -143,6 +152,7 @@ def _outlook(
         mix=mix,
         requests_per_day=per_day,
         own_traffic=bool(own),
+        simulated=any(cell.key["simulated"] for cell in traffic),
         break_evens=found,
         requests=requests,
         curves=tuple(_curves(hosted, priced, requests)),
@@ -203,7 +213,7 @@ def break_even_table(report: BreakEvenReport, generated_at_ms: int) -> ReportTab
         columns=_COLUMNS,
         rows=tuple(_row(outlook, found) for outlook in report.outlooks for found in outlook.break_evens),
         total=None,
-        basis=BASIS,
+        basis=(*BASIS, _SIMULATED) if report.simulated else BASIS,
         simulated=report.simulated,
     )
 
@@ -211,7 +221,7 @@ def break_even_table(report: BreakEvenReport, generated_at_ms: int) -> ReportTab
 def _row(outlook: Outlook, found: BreakEven) -> tuple[Value, ...]:
     return (
         outlook.hosted.name,
-        outlook.hardware,
+        outlook.hardware + (SIMULATED_MARK if outlook.simulated else ""),
         found.api.name,
         found.cheaper_from,
         found.always_cheaper_from,

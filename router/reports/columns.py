@@ -68,6 +68,6 @@ def account_table(
         basis=tuple(basis),
         filters=tuple((name, value) for name, values in question.where.items() for value in values),
         currency=question.currency.code,
-        simulated=total.figures.simulated_count > 0,
+        simulated=account.simulated,
         provenance=made,
     )

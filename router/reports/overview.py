@@ -91,7 +91,7 @@ def overview_as_json(shown: Overview) -> dict[str, Any]:
             "sample_count": account.corrections.sample_count,
             **amounts_as_json("measured", figures.exact_counterfactual, shown.currency),
         },
-        "simulated": figures.simulated_count > 0,
+        "simulated": account.simulated,
         "simulated_request_count": figures.simulated_count,
         "provenance": provenance_as_json(shown.made),
         "budgets": [budget_state_as_json(state) for state in shown.budgets],

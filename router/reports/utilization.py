@@ -20,11 +20,9 @@ from policies.amortization import (
 from policies.money import round_half_up
 from policies.schedules import HOUR_MS
 from router.reports.tables import Column, ReportTable, Value
-from router.stores.cells import ROUTER, Books, HourCost
+from router.stores.cells import ROUTER, SIMULATED_MARK, Books, HourCost
 
 HOURS_PER_DAY = 24
-SIMULATED_SUFFIX = "(simulated)"
-"""How the ledger marks the hours of machines that nobody paid for."""
 _COSTS = (
     "The true cost is that of every closed hour, busy or idle, at the machine's price of that hour; hours that are not "
     "closed yet are not in it. The list cost is what requests that began in these hours were booked at. Idle is the "
@@ -36,6 +34,7 @@ _CAPACITY = (
     "as many at once as in that measurement could have taken."
 )
 BASIS = (_COSTS, _CAPACITY)
+_SIMULATED = "SIMULATED: hardware that is marked so served simulated models; nobody paid for it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,7 @@ class UtilizationReport:
     @property
     def simulated(self) -> bool:
         """Whether any of it was never paid to anyone."""
-        return any(name.endswith(SIMULATED_SUFFIX) for line in self.machines for name in line.hardware)
+        return any(name.endswith(SIMULATED_MARK) for line in self.machines for name in line.hardware)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +205,7 @@ def utilization_table(report: UtilizationReport, generated_at_ms: int) -> Report
         columns=_COLUMNS,
         rows=tuple(map(_row, report.machines)),
         total=_total(report.machines),
-        basis=BASIS,
+        basis=(*BASIS, _SIMULATED) if report.simulated else BASIS,
         simulated=report.simulated,
     )
 

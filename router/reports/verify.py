@@ -15,7 +15,7 @@ from policies.drivers import drivers
 from policies.repricing import answered_usage, reckoned
 from policies.spend import SpendRecord
 from router.reports.price_list import PriceList, PricesNamed
-from router.stores.cells import HOUR_MS, ROUTER, Books, Cell, Dimension, Filter, HourCost
+from router.stores.cells import HOUR_MS, ROUTER, SIMULATED_MARK, Books, Cell, Dimension, Filter, HourCost
 
 ROLLED_UP: tuple[Dimension, ...] = (
     "team_id", "project_id", "key_id", "alias", "deployment", "deployment_tier", "provider_name", "request_model",
@@ -249,7 +249,7 @@ class Verifier:
         for hour in closed:
             findings.closed_hour_count += 1
             use = self._machines(_day(hour.hour_ms)).get(hour.source)
-            if use is None or hour.hardware.removesuffix(" (simulated)") != use.hardware.name:
+            if use is None or hour.hardware.removesuffix(SIMULATED_MARK) != use.hardware.name:
                 findings.unchecked["the configuration no longer has the hardware of a closed hour"] += 1
                 continue
             expected = hour_cost(use, hour.hour_ms, loads[hour.source].get(hour.hour_ms, Load()))

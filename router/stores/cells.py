@@ -83,6 +83,10 @@ class ShadowSample:
     share: float
 
 
+SIMULATED_MARK = " (simulated)"
+"""Ends the name of hardware that nobody paid for."""
+
+
 @dataclass(frozen=True, slots=True)
 class HourCost:
     """What a machine cost in the hour that began at `hour_ms`, busy or idle, in nano-USD.
@@ -103,6 +107,10 @@ class HourCost:
     def idle_nusd(self) -> int:
         """Negative where requests were booked at more than the machine cost."""
         return self.cost_nusd - self.booked_nusd
+
+    @property
+    def simulated(self) -> bool:
+        return self.hardware.endswith(SIMULATED_MARK)
 
 
 ROUTER = "(router)"

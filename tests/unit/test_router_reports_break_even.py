@@ -122,9 +122,14 @@ def test_a_machine_that_is_too_slow_for_a_request_has_no_curve() -> None:
     assert [found.cheaper_from for found in outlook.break_evens] == [None, None]
 
 
-def test_simulated_traffic_says_so() -> None:
-    report = break_even_report(RecordBooks([request("a", simulated=True)]), *SPAN, {"small": USE}, APIS)
-    assert break_even_table(report, 7).simulated is True
+def test_simulated_traffic_is_marked_where_its_machine_stands() -> None:
+    books = RecordBooks([request("a", simulated=True), request("b", deployment="real")])
+    table = break_even_table(break_even_report(books, *SPAN, {"small": USE, "real": USE}, APIS), 7)
+    hardware = {record["machine"]: record["hardware"] for record in table.records()}
+    assert hardware == {"small": "box (simulated)", "real": "box"}
+    assert table.simulated and "SIMULATED: requests of hardware that is marked so" in " ".join(table.basis)
+    real = break_even_table(break_even_report(books, *SPAN, {"real": USE}, APIS), 7)
+    assert not real.simulated and "SIMULATED" not in " ".join(real.basis)
 
 
 def test_apis_are_the_deployments_without_a_machine_and_the_baseline(tmp_path: Path) -> None:

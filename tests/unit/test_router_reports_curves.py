@@ -25,6 +25,7 @@ OUTLOOK = Outlook(
     mix=Mix(Fraction(1), Fraction(1)),
     requests_per_day=Fraction(10),
     own_traffic=True,
+    simulated=False,
     break_evens=(
         BreakEven(Api("gpt", Fraction(NUSD_PER_USD // 10)), 101, 101),
         BreakEven(Api("free", Fraction(0)), None, None),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -76,7 +77,15 @@ def test_the_file_conforms() -> None:
         (b"2026-11-01T00:00:00Z", b"2026-11-01", "BillingPeriodEnd is '2026-11-01'"),
         (b",Usage,", b",Consumption,", "ChargeCategory is 'Consumption'"),
         (b"AI and Machine Learning", b"AI", "ServiceCategory is 'AI'"),
-        (b",350.00,Tokens,Standard", b",0,Tokens,Standard", "ConsumedQuantity of usage is not positive"),
+        (b",350.00,Tokens,Standard", b",,,Standard", "ConsumedQuantity of usage is null"),
+        (b",Generative AI,", b",Virtual Machines,", "ServiceSubcategory is of another category"),
+        (b",deployments/mistral-7b,", b",mistral-7b,", "a name of a resource repeats its id"),
+        (
+            b"machines/mistral-7b/a100,a100",
+            b"machines/(router)/m5,a100",
+            "ResourceId 'machines/(router)/m5' is several",
+        ),
+        (b"x_Kind,x_RequestCount", b"x_Kind,Requests", "columns of our own stand among those of FOCUS"),
         (b"support,support,Team", b",support,Team", "SubAccountName and SubAccountType without SubAccountId"),
     ],
 )
@@ -123,6 +132,30 @@ def test_a_machine_is_charged_what_its_requests_were_not() -> None:
     assert int(Decimal(row["EffectiveCost"]) * 10**9) == 2_000 - booked
     assert (row["ChargeCategory"], row["x_MachineHours"], row["ResourceType"]) == ("Adjustment", "4", "Machine")
     assert (row["SubAccountId"], row["ConsumedQuantity"], row["ChargeFrequency"]) == ("", "", "Recurring")
+    assert (row["ServiceCategory"], row["x_Simulated"]) == ("Compute", "false")
+
+
+def test_machines_of_one_kind_are_told_apart_by_what_they_serve() -> None:
+    hours = [HourCost(FROM_MS, source, "a100", 1, 1) for source in ("mistral-7b", "phi", ROUTER)]
+    rows = as_dicts(focus_csv(focus_rows(RecordBooks([], hours), FROM_MS, TO_MS)))
+    ids = {row["ResourceId"]: row["ResourceName"] for row in rows}
+    assert ids == dict.fromkeys(("machines/mistral-7b/a100", "machines/phi/a100", "machines/(router)/a100"), "a100")
+
+
+def test_a_machine_that_nobody_paid_for_says_so_in_every_way() -> None:
+    hours = [HourCost(FROM_MS, "mistral-7b", "a100 (simulated)", 1, 64)]
+    (row,) = as_dicts(focus_csv(focus_rows(RecordBooks([], hours), FROM_MS, TO_MS)))
+    assert (row["x_Simulated"], json.loads(row["Tags"])["parsimony/simulated"]) == ("true", True)
+    assert row["ChargeDescription"].endswith("; simulated, paid to nobody")
+
+
+def test_what_was_never_sent_to_a_model_has_no_sku() -> None:
+    lost = record("r1", status="abandoned", deployment=None, request_model=None, input_tokens=0, output_tokens=0)
+    content = focus_csv(focus_rows(RecordBooks([replace(lost, cost_nusd=5)]), FROM_MS, TO_MS))
+    (row,) = as_dicts(content)
+    assert findings(content) == []
+    assert (row["ChargeCategory"], row["SkuId"], row["EffectiveCost"]) == ("Adjustment", "", "0.000000005")
+    assert row["ChargeDescription"].startswith("no model, 1 requests")
 
 
 def test_parquet_says_the_same_as_csv(tmp_path: Path) -> None:

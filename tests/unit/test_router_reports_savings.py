@@ -93,6 +93,13 @@ def test_what_was_simulated_and_what_was_only_observed_is_told() -> None:
     assert "routing would have booked 1.0000 USD for them in place of 10.0000 USD" in basis
 
 
+def test_idle_hours_of_simulated_machines_are_told_where_nothing_was_asked() -> None:
+    idle = HourCost(FROM_MS, "mistral-7b", "a100-40gb (simulated)", 1, 160)
+    table = table_of(RecordBooks([], [idle]), "team")
+    assert table.simulated
+    assert "SIMULATED: some of the hours of machines" in " ".join(table.basis)
+
+
 def test_of_what_was_observed_only_what_went_to_the_baseline_is_counted() -> None:
     observed = {"observed_deployment": "phi", "deployment": "gpt-4"}
     repeat = {"cache": "hit", "request_model": None, "reason": "cache", "cost_nusd": 0}

@@ -102,6 +102,8 @@ def test_hours_of_simulated_machines_are_told_apart() -> None:
     assert utilization_report(books, START, START + 1, {}).simulated is False
     assert utilization_report(books, 0, 2**53, {}).simulated is True
     assert utilization_report(books, 0, 2**53, {}).machines[0].hardware == ("box", "box (simulated)")
+    real, both = (utilization_table(utilization_report(books, START, end, {}), 7) for end in (START + 1, 2**53))
+    assert "SIMULATED" not in " ".join(real.basis) and "SIMULATED: hardware" in " ".join(both.basis)
 
 
 def test_the_table_adds_up_and_says_what_it_rests_on() -> None:

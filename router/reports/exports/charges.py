@@ -18,8 +18,8 @@ _DIFFER_IN: tuple[Dimension, ...] = (
     "kind", "cache", "simulated",
 )  # fmt: skip
 _CACHE = "(response cache)"
-_NOWHERE = "(none)"
 _US = "Parsimony"
+_PAID_TO_NOBODY = "; simulated, paid to nobody"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +36,13 @@ class Charge:
     end_ms: int
     description: str
     provider_name: str
-    sku: str
+    sku: str | None
     cost_nusd: int
     team_id: str | None = None
     project_id: str | None = None
     deployment: str | None = None
     machine: str | None = None
+    """Its hardware; `deployment` is then what it serves, None where that is the router itself."""
     machine_hours: int | None = None
     kind: str | None = None
     baseline_model: str | None = None
@@ -86,7 +87,7 @@ def _days(books: Books, from_ms: int, to_ms: int) -> list[int]:
 def _of_requests(cell: Cell, start_ms: int, end_ms: int) -> Charge:
     key = {name: None if value is None else str(value) for name, value in cell.key.items()}
     cached = key["cache"] == "hit"
-    sku = _CACHE if cached else key["request_model"] or key["deployment"] or _NOWHERE
+    sku = _CACHE if cached else key["request_model"] or key["deployment"]
     return Charge(
         category="usage" if cell.input_tokens or cell.output_tokens else "adjustment",
         start_ms=start_ms,
@@ -110,15 +111,15 @@ def _of_requests(cell: Cell, start_ms: int, end_ms: int) -> Charge:
     )
 
 
-def _description(cell: Cell, sku: str) -> str:
+def _description(cell: Cell, sku: str | None) -> str:
     requests = f"{cell.request_count} requests" + (
         "" if cell.key["kind"] == "request" else f" of kind {cell.key['kind']}"
     )
     counted = f"{requests}: {cell.input_tokens} input and {cell.output_tokens} output tokens"
     price = cell.key["price_effective_from"]
     at = f", at the list price of {price}" if price else ""
-    simulated = "; simulated, paid to nobody" if cell.key["simulated"] else ""
-    return f"{sku}, {counted}{at}{simulated}"
+    simulated = _PAID_TO_NOBODY if cell.key["simulated"] else ""
+    return f"{sku or 'no model'}, {counted}{at}{simulated}"
 
 
 def _of_machines(hours: Sequence[HourCost], start_ms: int, end_ms: int) -> Iterator[Charge]:
@@ -130,6 +131,7 @@ def _of_machines(hours: Sequence[HourCost], start_ms: int, end_ms: int) -> Itera
         idle_nusd = sum(_inside(hour, hour.idle_nusd, start_ms, end_ms) for hour in own)
         booked_nusd = sum(_inside(hour, hour.booked_nusd, start_ms, end_ms) for hour in own)
         machine_hours = sum(hour.unit_count for hour in own if hour.hour_ms >= start_ms)
+        simulated = any(hour.simulated for hour in own)
         yield Charge(
             category="adjustment",
             start_ms=start_ms,
@@ -137,6 +139,7 @@ def _of_machines(hours: Sequence[HourCost], start_ms: int, end_ms: int) -> Itera
             description=(
                 f"{hardware} for {source}, {machine_hours} machine hours: {format_usd(idle_nusd + booked_nusd)} USD, "
                 f"of which {format_usd(booked_nusd)} USD are booked with its requests"
+                f"{_PAID_TO_NOBODY if simulated else ''}"
             ),
             provider_name=_US,
             sku=hardware,
@@ -144,6 +147,7 @@ def _of_machines(hours: Sequence[HourCost], start_ms: int, end_ms: int) -> Itera
             deployment=None if source == ROUTER else source,
             machine=hardware,
             machine_hours=machine_hours,
+            simulated=simulated,
         )
 
 

@@ -4,7 +4,8 @@ Version 1.2, since it is the newest that the validators and the tools read; 1.3 
 new names and keeps the old. https://focus.finops.org/focus-specification/v1-2/
 
 Columns that 1.2 asks of those only who publish unit prices, negotiate, commit or reserve are left out: a line holds
-input and output tokens, which have no one price. Our own columns begin with `x_`, as it asks.
+input and output tokens, which have no one price. The tags of single requests are not among `Tags`, for a line holds
+many requests. Our own columns begin with `x_`, as it asks.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import orjson
 from policies.money import format_usd
 from router.reports.exports.charges import Charge, charges
 from router.reports.exports.parquet import PhysicalType, TypedColumn, parquet_bytes
-from router.stores.cells import Books
+from router.stores.cells import ROUTER, Books
 
 VERSION = "1.2"
 _TOKENS = "Tokens"
@@ -41,6 +42,18 @@ class Account:
 
 
 OWN = Account()
+
+
+@dataclass(frozen=True, slots=True)
+class _Service:
+    name: str
+    category: str
+    subcategory: str
+
+
+_INFERENCE = _Service("Model inference", "AI and Machine Learning", "Generative AI")
+_MACHINES = _Service("Machines", "Compute", "Virtual Machines")
+"""Bare metal, too: 1.2 says that the subcategory holds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +118,29 @@ def _unit(charge: Charge, _: Account) -> str | None:
     return _TOKENS if charge.category == "usage" else None
 
 
+def _service(charge: Charge) -> _Service:
+    return _MACHINES if charge.machine else _INFERENCE
+
+
 def _provider(charge: Charge, _: Account) -> str:
     return charge.provider_name
 
 
-def _resource(charge: Charge, _: Account) -> str | None:
+def _resource_id(charge: Charge, _: Account) -> str | None:
+    """Unique, and no repeat of the name: many machines are of one kind."""
+    if charge.machine:
+        return f"machines/{charge.deployment or ROUTER}/{charge.machine}"
+    return f"deployments/{charge.deployment}" if charge.deployment else None
+
+
+def _resource_name(charge: Charge, _: Account) -> str | None:
     return charge.machine or charge.deployment
+
+
+def _resource_type(charge: Charge, _: Account) -> str | None:
+    if charge.machine:
+        return "Machine"
+    return "Model deployment" if charge.deployment else None
 
 
 def _tags(charge: Charge, _: Account) -> str | None:
@@ -122,12 +152,6 @@ def _tags(charge: Charge, _: Account) -> str | None:
     }
     given = {f"{_TAGS_OF}{name}": value for name, value in tags.items() if value is not None}
     return orjson.dumps(given).decode() if given else None
-
-
-def _resource_type(charge: Charge) -> str | None:
-    if charge.machine:
-        return "Machine"
-    return "Model deployment" if charge.deployment else None
 
 
 COLUMNS: tuple[FocusColumn, ...] = (
@@ -151,16 +175,18 @@ COLUMNS: tuple[FocusColumn, ...] = (
     FocusColumn("PricingUnit", "text", True, _unit),
     FocusColumn("ProviderName", "text", False, _provider),
     FocusColumn("PublisherName", "text", False, _provider),
-    FocusColumn("ServiceCategory", "text", False, lambda _, __: "AI and Machine Learning"),
-    FocusColumn("ServiceName", "text", False, lambda charge, _: "Machines" if charge.machine else "Model inference"),
-    # What it asks of those who measure use, have sub-accounts, resources, SKUs and tags.
+    FocusColumn("ServiceCategory", "text", False, lambda charge, _: _service(charge).category),
+    FocusColumn("ServiceName", "text", False, lambda charge, _: _service(charge).name),
+    # What it recommends.
     FocusColumn("ChargeFrequency", "text", False, lambda charge, _: "Recurring" if charge.machine else "Usage-Based"),
+    FocusColumn("ServiceSubcategory", "text", False, lambda charge, _: _service(charge).subcategory),
+    # What it asks of those who measure use, have sub-accounts, resources, SKUs and tags.
     FocusColumn("ConsumedQuantity", "amount", True, _quantity),
     FocusColumn("ConsumedUnit", "text", True, _unit),
     FocusColumn("PricingCategory", "text", True, lambda charge, _: "Standard" if charge.category == "usage" else None),
-    FocusColumn("ResourceId", "text", True, _resource),
-    FocusColumn("ResourceName", "text", True, _resource),
-    FocusColumn("ResourceType", "text", True, lambda charge, _: _resource_type(charge)),
+    FocusColumn("ResourceId", "text", True, _resource_id),
+    FocusColumn("ResourceName", "text", True, _resource_name),
+    FocusColumn("ResourceType", "text", True, _resource_type),
     FocusColumn("SkuId", "text", True, lambda charge, _: charge.sku),
     FocusColumn("SubAccountId", "text", True, lambda charge, _: charge.team_id),
     FocusColumn("SubAccountName", "text", True, lambda charge, account: account.team_name(charge.team_id)),

@@ -26,13 +26,21 @@ _MOST_ROWS = 8192
 
 
 class Encoder:
-    """Vectors by word and by pair; `vectors` has a row for each word, then one for each pair, float32."""
+    """Vectors by word and by pair: of each word in their order, then of each pair, a row of `vectors` times `scale`.
 
-    def __init__(self, words: Sequence[bytes], pairs: Sequence[int], vectors: NDArray[np.float32]) -> None:
+    `vectors`, shape (words + pairs, width), stay the bytes that they are, for every process holds them; `scale`,
+    shape (width,), float32, makes numbers of the few that a text needs.
+    """
+
+    def __init__(
+        self, words: Sequence[bytes], pairs: Sequence[int], vectors: NDArray[np.int8], scale: NDArray[np.float32]
+    ) -> None:
         if len(words) + len(pairs) != len(vectors):
             raise ValueError(f"{len(words)} words and {len(pairs)} pairs need as many vectors, not {len(vectors)}")
+        if scale.shape != vectors.shape[1:]:
+            raise ValueError(f"vectors of shape {vectors.shape} need as many scales as columns, not {scale.shape}")
         self.width = int(vectors.shape[1])
-        self._vectors = vectors
+        self._vectors, self._scale = vectors, scale
         self._ones = np.ones(_MOST_ROWS, np.float32)
         self._row_of_word = {word: row for row, word in enumerate(words)}
         self._row_of_pair = {pair: row for row, pair in enumerate(pairs, len(words))}
@@ -53,7 +61,7 @@ class Encoder:
         """The same for rows that are at hand."""
         if len(rows) < _FEWEST_ROWS:
             return np.zeros(self.width, np.float32)
-        known = self._vectors.take(np.fromiter(rows, np.intp, len(rows)), 0)
+        known = self._vectors.take(np.fromiter(rows, np.intp, len(rows)), 0) * self._scale
         total = self._ones[: min(len(rows), _MOST_ROWS)] @ known[:_MOST_ROWS]
         length = float(total.dot(total)) ** 0.5
         return total * np.float32(1.0 / length if length > _SHORTEST else 0.0)

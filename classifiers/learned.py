@@ -272,8 +272,8 @@ def _strongest_kind(measured: Traits) -> int:
 def encoder_of(arrays: Arrays) -> Encoder:
     """The vectors are stored as bytes with one scale a column, the words joined by line feeds."""
     words = bytes(arrays["words"]).split(b"\n")
-    vectors = arrays["vectors"].astype(np.float32) * arrays["vector_scale"].astype(np.float32)
-    return Encoder(words, arrays["pairs"].tolist(), vectors)
+    vectors, scale = np.asarray(arrays["vectors"], np.int8), np.asarray(arrays["vector_scale"], np.float32)
+    return Encoder(words, arrays["pairs"].tolist(), vectors, scale)
 
 
 def logistic(logit: float) -> float:

@@ -63,7 +63,7 @@ def fit(corpora: Sequence[Corpus], seed: int) -> Arrays:
 def fit_encoder(texts: Sequence[Text], weights: Floats, seed: int) -> Arrays:
     """Latent semantic analysis; `weights` (texts,) say how much each text counts."""
     words, pairs = _vocabulary(texts)
-    rows = Encoder(words, pairs, np.zeros((len(words) + len(pairs), 1), np.float32)).rows
+    rows = Encoder(words, pairs, np.zeros((len(words) + len(pairs), 1), np.int8), np.ones(1, np.float32)).rows
     known = [sorted(rows(text)) for text in texts]
     starts = np.cumsum([0, *map(len, known)])
     columns = np.fromiter((row for one in known for row in one), np.int64, starts[-1])

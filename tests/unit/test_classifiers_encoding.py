@@ -26,14 +26,15 @@ SENTENCE = "river bridge stone water lamp street night rain"
 
 
 def encoder(seed: int = 0, width: int = 8) -> Encoder:
-    vectors = np.random.default_rng(seed).normal(size=(len(WORDS) + len(PAIRS), width)).astype(np.float32)
-    return Encoder([word.encode() for word in WORDS], SPLIT, vectors)
+    drawn = np.random.default_rng(seed)
+    vectors = drawn.integers(-127, 128, size=(len(WORDS) + len(PAIRS), width), dtype=np.int8)
+    return Encoder([word.encode() for word in WORDS], SPLIT, vectors, drawn.random(width, np.float32))
 
 
 def one_hot() -> Encoder:
     """Each word and each pair its own axis, so that a point says which are in it."""
     count = len(WORDS) + len(PAIRS)
-    return Encoder([word.encode() for word in WORDS], SPLIT, np.eye(count, dtype=np.float32))
+    return Encoder([word.encode() for word in WORDS], SPLIT, np.eye(count, dtype=np.int8), np.ones(count, np.float32))
 
 
 @given(text=st.one_of(TEXT, st.lists(st.sampled_from(WORDS + PAIRS), max_size=40).map(" ".join)))
@@ -73,15 +74,20 @@ def test_the_order_of_words_and_their_case_do_not_matter(seed: int) -> None:
 
 
 def test_vectors_that_cancel_out_point_nowhere() -> None:
-    halves = np.ones((len(WORDS) + len(PAIRS), 4), np.float32)
-    halves[::2] = -1.0
-    cancelling = Encoder([word.encode() for word in WORDS], SPLIT, halves)
+    halves = np.ones((len(WORDS) + len(PAIRS), 4), np.int8)
+    halves[::2] = -1
+    cancelling = Encoder([word.encode() for word in WORDS], SPLIT, halves, np.ones(4, np.float32))
     assert not cancelling.encode(take_apart(SENTENCE)).any()
 
 
 def test_as_many_vectors_as_words_are_needed() -> None:
     with pytest.raises(ValueError, match="2 words and 0 pairs need as many vectors, not 3"):
-        Encoder([b"a", b"b"], [], np.zeros((3, 4), np.float32))
+        Encoder([b"a", b"b"], [], np.zeros((3, 4), np.int8), np.ones(4, np.float32))
+
+
+def test_as_many_scales_as_columns_are_needed() -> None:
+    with pytest.raises(ValueError, match=r"vectors of shape \(2, 4\) need as many scales as columns, not \(1,\)"):
+        Encoder([b"a", b"b"], [], np.zeros((2, 4), np.int8), np.ones(1, np.float32))
 
 
 def test_another_process_with_another_hash_seed_finds_the_same_bytes() -> None:

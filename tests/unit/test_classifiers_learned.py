@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -205,6 +206,19 @@ def both(model: LearnedModel, text: str) -> tuple[float, float]:
     # What is hardly known is judged as not known at all, to save the time.
     trained = mixed(dict(arrays), rows, points) if judged.known else parts(dict(arrays), rows, points)[0]
     return float(trained[0]), judged.gain
+
+
+def test_another_classifier_of_the_same_artifact_takes_little_memory() -> None:
+    """Each worker process has one: the vectors stay the bytes that were read."""
+    artifact = shipped()
+    tracemalloc.start()
+    try:
+        made = LearnedClassifier(artifact)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert made.name == artifact.name
+    assert peak_bytes < 2 * artifact.arrays["vectors"].nbytes
 
 
 @given(text=TEXT)

@@ -14,7 +14,15 @@ from policies.sampling import estimate
 from router.reports import corrections as correcting
 from router.reports.corrections import Corrections, Estimator
 from router.reports.currency import USD, Currency, convert
-from router.reports.dimensions import DRIVER, TIMES, Where, check_dimensions, machine_label
+from router.reports.dimensions import (
+    DRIVER,
+    NOT_ROLLED_UP,
+    TIMES,
+    Where,
+    check_dimensions,
+    is_let_in,
+    machine_label,
+)
 from router.reports.figures import Figures, add_up
 from router.reports.machines import Bucket, MachineCost, Share, machine_costs
 from router.reports.machines import shared_out as machines_shared_out
@@ -134,19 +142,24 @@ def take_account(books: Books, question: Question, estimator: Estimator = estima
     def posted(by: Sequence[str], where: Where) -> list[Posting]:
         return list(postings(books, period, over, by, where, question.baseline_deployments))
 
-    mine = posted(question.by, question.where)
-    whole = posted([name for name in question.by if name == HOUR], {}) if question.where else mine
+    by = (*question.by, *question.where)
+    narrowed = bool(question.where) and not NOT_ROLLED_UP.isdisjoint(by)
+    # What cannot be shared out evenly falls to the same lines as without a restriction only if it is shared out among
+    # all. Of end users and tags there are too many for that, and none in the roll-ups: the others stand as one.
+    read = posted(by, question.where if narrowed else {})
+    whole = posted([name for name in by if name == HOUR], {}) if narrowed else read
     found = correcting.corrections(books, whole, period.from_ms, period.to_ms, question.lengths, estimator)
     hours = books.hour_costs(period.from_ms - period.from_ms % HOUR_MS, period.to_ms)
     costs = machine_costs(hours, over, HOUR in question.by)
-    idle, left = machines_shared_out(costs, mine, whole, spread=question.spread)
-    items = [
-        item
-        for posting, corrected, borne in zip(mine, correcting.shared_out(found, mine), idle, strict=True)
-        for item in _items_of(posting, corrected, borne)
+    idle, left = machines_shared_out(costs, read, whole, spread=question.spread)
+    mine = [
+        (posting, corrected, borne)
+        for posting, corrected, borne in zip(read, correcting.shared_out(found, read), idle, strict=True)
+        if is_let_in(posting.cell, question.where)
     ]
+    items = [item for parts in mine for item in _items_of(*parts)]
     items += [_item_of_machine(question, bucket, costs[bucket], left[bucket]) for bucket in _shown(question, left)]
-    return Account(question, mine, items, found, hours)
+    return Account(question, [posting for posting, _, _ in mine], items, found, hours)
 
 
 def _items_of(posting: Posting, correction_nusd: int, borne: Share) -> Iterator[Item]:

@@ -26,7 +26,8 @@ _SPREAD_UNKNOWN = Fraction(1)
 @dataclass(frozen=True, slots=True)
 class Corrections:
     """What was estimated of the whole ledger of a period, whatever part of it a report is restricted to: a team's
-    line is the same in a report of all teams and in one of its own.
+    line is the same in a report of all teams and in one of its own. An end user's or a tag's may be another by a
+    nano-dollar for each cell in it.
 
     `spread` is the mean square by which a sampled request misses its corrected counterfactual, in units of the squared
     mean of what such requests were booked at.

@@ -67,6 +67,7 @@ FACETS: dict[str, Facet] = {
     "status": _plain("Status", "status"),
 }
 """`tag` is all the tags of a request: a request has one line, however many tags it bears."""
+NOT_ROLLED_UP = frozenset({"user", "tag"})
 DIMENSIONS = (*FACETS, *TIMES, CAUSE, DRIVER)
 
 Where = Mapping[str, Collection[str]]
@@ -87,10 +88,10 @@ def title_of(name: str) -> str:
 
 
 def needs_of(names: Collection[str]) -> tuple[Dimension, ...]:
-    """The dimensions of the ledger from which these are told, each once."""
+    """The dimensions of the ledger from which these are told, each once, and in the same order whatever theirs is."""
     found: dict[Dimension, None] = {}
-    for name in names:
-        found |= dict.fromkeys(FACETS[name].needs if name in FACETS else ())
+    for name, facet in FACETS.items():
+        found |= dict.fromkeys(facet.needs if name in names else ())
     return (*found, *(("hour_ms",) if HOUR in names else ()))
 
 

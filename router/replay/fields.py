@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -19,6 +20,9 @@ _NO_TIME = 1e20
 """More than the nanoseconds of any year that can be written."""
 _SECONDS_BELOW = 100_000_000_000
 """A Unix time below this is in seconds: as milliseconds it would lie before March 1973."""
+_EARLIEST_MS = 1_514_764_800_000
+"""2018-01-01, before any such model was sold. An earlier time is none: a day as a number ("20251009"), 0 for unknown."""
+_FIGURES = re.compile(r"[\d \-+.,:/$€%]*")
 
 
 def first(fields: Fields, *names: str) -> Any:
@@ -38,12 +42,17 @@ def mapping(value: Any) -> dict[str, Any]:
 
 
 def parsed(text: str) -> Any:
-    """The value that a text writes as JSON; the text itself where it is no object and no list."""
-    if text[:1] in ("{", "["):
+    """The value that a text writes as JSON; the text itself where it is no object and no list.
+
+    Helicone's export tool doubles the quotes of an object twice on their way into CSV (`convertToCSVRow`).
+    """
+    if text[:1] not in ("{", "["):
+        return text
+    for written in (text, text.replace('""', '"')):
         try:
-            return orjson.loads(text)
+            return orjson.loads(written)
         except orjson.JSONDecodeError:
-            return text
+            continue
     return text
 
 
@@ -57,17 +66,18 @@ def tokens(value: Any, name: str) -> int | None:
     if value is None or value == "":
         return None
     try:
-        count = int(value) if isinstance(value, (int, float)) else int(Decimal(str(value).strip()))
-        whole = count == (value if isinstance(value, (int, float)) else Decimal(str(value).strip()))
-    except (ValueError, ArithmeticError):
-        raise BadRow("implausible tokens", f"{name}: found {_shown(value)}; it must be a whole number") from None
+        # Never an integer unseen: the text "9e9999999" would fill the memory as one.
+        number = Decimal(value if isinstance(value, (int, float)) else str(value).strip())
+        whole = number.is_infinite() or number == number.to_integral_value()
+    except ArithmeticError:
+        whole = False
     if isinstance(value, bool) or not whole:
         raise BadRow("implausible tokens", f"{name}: found {_shown(value)}; it must be a whole number")
-    if count < 0:
-        raise BadRow("negative tokens", f"{name}: found {count}; it must not be negative")
-    if count > MAX_TOKENS:
-        raise BadRow("implausible tokens", f"{name}: found {count}; no request has more than {MAX_TOKENS}")
-    return count
+    if number < 0:
+        raise BadRow("negative tokens", f"{name}: found {_shown(value)}; it must not be negative")
+    if number > MAX_TOKENS:
+        raise BadRow("implausible tokens", f"{name}: found {_shown(value)}; no request has more than {MAX_TOKENS}")
+    return int(number)
 
 
 def usage_of(input_tokens: Any, output_tokens: Any, cached: Any = None, reasoning: Any = None) -> TokenUsage | None:
@@ -103,7 +113,9 @@ def cost_of(value: Any) -> int | None:
     try:
         nusd = round_half_up(parse_amount(text) * NUSD_PER_USD)
     except ValueError:
-        raise BadRow("bad cost", f"cost: found {_shown(value)}; it must be dollars, not negative") from None
+        raise BadRow(
+            "bad cost", f"cost: found {_shown(value)}; it must be dollars such as 0.0015, not negative"
+        ) from None
     if nusd > MAX_COST_NUSD:
         raise BadRow("bad cost", f"cost: found {_shown(value)}; no request costs more than $1,000")
     return nusd
@@ -118,12 +130,17 @@ def instant_ms(value: Any) -> int | None:
         return None
     number = _number(value)
     try:
-        if number is not None:
-            return _unix_ms(number)
-        at = datetime.fromisoformat(str(value).strip().removesuffix(" UTC"))
-        return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1_000)
+        at_ms = _iso_ms(str(value)) if number is None else _unix_ms(number)
     except (ValueError, OverflowError, ArithmeticError):
         raise BadRow("bad time", f"time: found {_shown(value)}; it must be ISO 8601 or a Unix time") from None
+    if at_ms < _EARLIEST_MS:
+        raise BadRow("bad time", f"time: found {_shown(value)}; as ISO 8601 or a Unix time that is before 2018")
+    return at_ms
+
+
+def _iso_ms(text: str) -> int:
+    at = datetime.fromisoformat(text.strip().removesuffix(" UTC"))
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1_000)
 
 
 def _number(value: Any) -> int | float | None:
@@ -145,5 +162,10 @@ def _unix_ms(number: int | float) -> int:
 
 
 def _shown(value: Any) -> str:
-    """A number as it is; of a text no more than that it is one, for in a shifted column it may be a prompt's."""
-    return str(value) if isinstance(value, (int, float)) else f"a {type(value).__name__}"
+    """A number as it is. Of a text, which in a shifted column may be a prompt's, no more than that it is one, or where
+    it has figures alone, in which order: "9,99" of "0,03"."""
+    if isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, str) and _FIGURES.fullmatch(value[:32]):
+        return f"text like {re.sub('[0-9]', '9', value[:32])!r}"
+    return "text" if isinstance(value, str) else f"a {type(value).__name__}"

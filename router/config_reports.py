@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import combinations
 from typing import Literal, Self
 from zoneinfo import ZoneInfo
 
@@ -65,6 +66,10 @@ class ScheduledReport(Section):
     formats: tuple[ExportFormat, ...] = Field(default=("csv",), min_length=1)
     to: str = Field(min_length=1)
 
+    def named(self) -> tuple[object, ...]:
+        """All that the names of its files are made of, but their format: the time zone is not among it."""
+        return self.report, self.by, self.period, self.to.rstrip("/")
+
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, timezone: str) -> str:
@@ -106,6 +111,17 @@ class ReportsConfig(Section):
     def _posted_somewhere(self) -> Self:
         if self.webhook is None and any(each.to == WEBHOOK for each in self.scheduled):
             raise ValueError("scheduled sends to webhook, and there is none; set reports.webhook.url_env")
+        return self
+
+    @model_validator(mode="after")
+    def _each_has_files_of_its_own(self) -> Self:
+        for (first, one), (second, other) in combinations(enumerate(self.scheduled), 2):
+            shared = set(one.formats) & set(other.formats)
+            if shared and one.named() == other.named():
+                raise ValueError(
+                    f"scheduled.{second} would replace what scheduled.{first} writes: both are {one.report} of each "
+                    f"{one.period} as {', '.join(sorted(shared))} to {one.to}; send one of them elsewhere"
+                )
         return self
 
     def missing(self, environ: Mapping[str, str]) -> list[str]:

@@ -25,7 +25,7 @@ from router.reports.exports.focus import Account
 from router.reports.periods import unix_ms
 from router.services import AdminServices
 from router.stores import redis_keys
-from router.stores.cells import HOUR_MS, ROUTER, Books
+from router.stores.cells import ROUTER, Books
 from router.stores.sql_report_runs import SqlReportRuns
 
 logger = logging.getLogger(__name__)
@@ -74,8 +74,8 @@ class BooksAreWhole:
         return not waiting or int(bytes(waiting[0][0]).split(b"-")[0]) >= unix_ms(period.end)
 
     def _hours_are_closed(self, period: Period) -> bool:
-        whole_hours_ms = unix_ms(period.end) - unix_ms(period.end) % HOUR_MS
-        return all((self._books.closed_until_ms(name) or 0) >= whole_hours_ms for name in self._machines)
+        """The last one, too, of a period that ends within it, as those of India do: a part of it is in the report."""
+        return all((self._books.closed_until_ms(name) or 0) >= unix_ms(period.end) for name in self._machines)
 
 
 def running_machines(config: Config) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ _MODE = 0o644
 def write_atomically(path: Path, content: bytes) -> None:
     """Makes the folders that are missing. Raises OSError, and leaves nothing behind then.
 
-    It is on the disk before it gets its name: a power cut must not leave an empty file of a good name.
+    It is on the disk before it gets its name: a power cut must not leave an empty file of a good name. A process that
+    is killed half way leaves a hidden file, which nobody takes for a report.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

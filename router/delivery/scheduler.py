@@ -129,7 +129,8 @@ class ReportScheduler:
             logger.error("%s, and is given up; `parsimony report` makes it by hand: %s", what, why)
             self._runs.finish(id, end_ms(period), attempt, self._now_ms(), f"given up: {why}")
             return
-        seconds = max(wait_s(attempt), int(asked_s))
+        # A receiver that asks for a year is mistaken, and would be waited for without a word.
+        seconds = min(max(wait_s(attempt), int(asked_s)), LONGEST_WAIT_S)
         logger.warning("%s; again in %d s: %s", what, seconds, why)
         self._runs.postpone(id, end_ms(period), attempt, self._now_ms() + seconds * 1000, why)
 

@@ -17,7 +17,7 @@ from router.delivery.deliver import NAME_HEADER, deliver
 from router.errors import ConfigError, DeliveryFailed
 from tests.support.receiver import Receiver, receiver_server
 from tests.support.s3_server import BUCKET, S3Server, s3_server
-from tests.support.upstream import page, reset, status
+from tests.support.upstream import hang, page, reset, status
 
 CONTENT = "team,saved\nsüpport,1\n".encode()
 CSV = "text/csv; charset=utf-8"
@@ -135,6 +135,16 @@ def test_a_store_that_is_away_is_worth_another_try() -> None:
             assert raised.value.retryable
 
 
+def test_a_store_that_never_answers_is_not_waited_for_without_end() -> None:
+    with receiver_server() as receiver:
+        receiver.at("/bucket-x/x.csv", hang())
+        config, environ = s3(S3Server(receiver.url(""), "id", "secret"), timeout_seconds=0.2)
+        with pytest.raises(DeliveryFailed, match="timeout") as raised:
+            deliver("s3://bucket-x/x.csv", "", CONTENT, CSV, config=config, environ=environ)
+        assert raised.value.retryable
+        assert len(receiver.posted("/bucket-x/x.csv")) == 1, "the scheduler tries again, and nobody else"
+
+
 def test_the_signature_holds_the_body_even_where_the_line_is_not_encrypted() -> None:
     with receiver_server() as receiver:
         receiver.at("/bucket-x/x.csv", page(200, ""))
@@ -164,8 +174,12 @@ def receiver() -> Iterator[Receiver]:
         yield server
 
 
-def posting(url: str, secret: str | None = "s3cret") -> tuple[ReportsConfig, dict[str, str]]:
-    webhook = ReportWebhookConfig(url_env="URL", secret_env="SECRET" if secret else None)
+def posting(
+    url: str, secret: str | None = "s3cret", timeout_seconds: float = 60
+) -> tuple[ReportsConfig, dict[str, str]]:
+    webhook = ReportWebhookConfig(
+        url_env="URL", secret_env="SECRET" if secret else None, timeout_seconds=timeout_seconds
+    )
     return ReportsConfig(webhook=webhook), {"URL": url, "SECRET": secret or ""}
 
 
@@ -187,6 +201,13 @@ def test_a_refusal_names_the_host_alone(receiver: Receiver, answer: int, retryab
     assert raised.value.retryable is retryable
     assert f"(127.0.0.1) did not take x.csv: {answer}" in str(raised.value)
     assert "secret-path" not in str(raised.value)
+
+
+def test_a_webhook_that_never_answers_is_not_waited_for_without_end(receiver: Receiver) -> None:
+    config, environ = posting(receiver.at("/silent", hang()), timeout_seconds=0.2)
+    with pytest.raises(DeliveryFailed, match=r"no answer within 0\.2 s") as raised:
+        deliver("webhook", "x.csv", CONTENT, CSV, config=config, environ=environ)
+    assert raised.value.retryable
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,20 @@ def test_a_report_waits_for_what_is_not_booked_and_for_hours_that_are_not_closed
         assert not (tmp_path / "other").exists(), "no hour of its machine was ever closed"
 
 
+def test_a_month_that_ends_within_an_hour_waits_for_the_whole_of_it(tmp_path: Path, redis_url: str) -> None:
+    out = tmp_path / "out"
+    reports = f"  scheduled: [{{report: chargeback, timezone: Asia/Kolkata, to: {out}}}]\n"
+    last_hour_ms = int(datetime(2026, 10, 31, 18, tzinfo=UTC).timestamp() * 1000)  # October ends there at 18:30
+    with open_stores(config_with(tmp_path, redis_url, reports)) as services:
+        services.books.close_hours([HourCost(last_hour_ms - 3_600_000, "small", "a100-40gb", 1, 2)])
+        made(services)
+        assert not out.exists()
+        services.books.close_hours([HourCost(last_hour_ms, "small", "a100-40gb", 1, 4_000_000_000)])
+        made(services)
+    (total,) = (row for row in rows_of(out / "chargeback-2026-10.csv") if row["line"] == "total")
+    assert total["charged_nusd"] == "2000000002"
+
+
 def test_the_writer_makes_them_by_itself_and_ends_when_it_is_told(tmp_path: Path, redis_url: str) -> None:
     out = tmp_path / "out"
     reports = f"  scheduled: [{{report: savings, period: day, to: {out}}}]\n"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,11 +12,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 
 from policies.periods import Period
 from router.clock import Clock
 from router.config_reports import ScheduledReport
-from router.delivery.schedule import MAX_ATTEMPTS, wait_s
+from router.delivery.deliver import deliver
+from router.delivery.schedule import LONGEST_WAIT_S, MAX_ATTEMPTS, wait_s
 from router.delivery.scheduler import LEASE, Deliver, Make, ReportFile, ReportScheduler
 from router.errors import DeliveryFailed
 from router.stores.sql_engine import create_ledger_engine, migrate
@@ -62,11 +66,16 @@ def post() -> Post:
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> Iterator[SqlReportRuns]:
+def engine(tmp_path: Path) -> Iterator[Engine]:
     engine = create_ledger_engine(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
     migrate(engine)
-    yield SqlReportRuns(engine)
+    yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def runs(engine: Engine) -> SqlReportRuns:
+    return SqlReportRuns(engine)
 
 
 def scheduler(
@@ -109,6 +118,32 @@ def test_what_a_writer_died_over_is_made_by_the_next_once_its_lease_is_over(
     assert post.names == ["reports/savings-2026-10.csv"]
 
 
+def test_a_process_that_is_killed_half_way_leaves_the_old_report_and_its_period_to_the_next(
+    runs: SqlReportRuns, engine: Engine, watch: Watch, tmp_path: Path
+) -> None:
+    report = tmp_path / "out" / "savings-2026-10.csv"
+    deliver(str(report), "", b"of before", "text/csv")
+
+    def killed(handle: int) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def put(destination: str, file: ReportFile) -> str:
+        return deliver(str(report), file.name, file.content, file.content_type)
+
+    child = os.fork()
+    if child == 0:
+        engine.dispose(close=False)  # the parent's connections are not its own
+        os.fsync = killed  # half way: the bytes are written, the name is not theirs yet
+        scheduler(runs, watch, put, make, MONTHLY).poll()
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert report.read_bytes() == b"of before"
+    watch.now += LEASE
+    scheduler(runs, watch, put, make, MONTHLY).poll()
+    assert report.read_bytes() == b"1"
+    assert [path.name for path in report.parent.glob("*") if not path.name.startswith(".")] == [report.name]
+
+
 def test_a_failure_is_tried_again_later_and_keeps_nothing_else_from_being_made(
     runs: SqlReportRuns, watch: Watch, post: Post, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -135,6 +170,17 @@ def test_what_the_receiver_asks_for_is_waited(runs: SqlReportRuns, watch: Watch,
     scheduler(runs, watch, post, make, MONTHLY).poll()
     assert post.names == []
     watch.now += timedelta(seconds=1)
+    scheduler(runs, watch, post, make, MONTHLY).poll()
+    assert len(post.names) == 1
+
+
+def test_a_receiver_that_asks_for_a_year_is_asked_again_all_the_same(
+    runs: SqlReportRuns, watch: Watch, post: Post
+) -> None:
+    post.failing = DeliveryFailed("busy", retry_after_s=31_536_000.0)
+    scheduler(runs, watch, post, make, MONTHLY).poll()
+    post.failing = None
+    watch.now += timedelta(seconds=LONGEST_WAIT_S)
     scheduler(runs, watch, post, make, MONTHLY).poll()
     assert len(post.names) == 1
 

@@ -49,6 +49,17 @@ def test_a_webhook_that_is_not_there_cannot_be_sent_to() -> None:
     ReportsConfig.model_validate({"scheduled": [LEAST | {"to": "webhook"}], "webhook": {"url_env": "URL"}})
 
 
+def test_none_replaces_what_another_writes() -> None:
+    tokyo = LEAST | {"timezone": "Asia/Tokyo", "to": "reports/", "formats": ["html", "csv"]}
+    with pytest.raises(
+        ValidationError,
+        match=r"scheduled\.1 would replace what scheduled\.0 writes: both are savings of each month as csv",
+    ):
+        ReportsConfig.model_validate({"scheduled": [LEAST, tokyo]})
+    for other in ({"to": "tokyo"}, {"formats": ["html"]}, {"by": ["team"]}, {"period": "week"}):
+        ReportsConfig.model_validate({"scheduled": [LEAST, tokyo | other]})
+
+
 def test_half_a_credential_is_none() -> None:
     with pytest.raises(ValidationError, match="go together"):
         S3Config(access_key_env="ID")

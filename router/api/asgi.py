@@ -121,6 +121,9 @@ class _Watch:
         self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
+            # Its frame, which holds this, would be held by it: whatever a request has left would wait in that circle
+            # for the garbage collector, and after some thousands of requests that is tens of megabytes.
+            self._task = None
 
     def _begin(self) -> None:
         if self._is_reading:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from typing import Any
 
 import orjson
 import pytest
 
-from router.api.asgi import WATCH_AFTER_SECONDS, ClientGone, chat_completions, read_body, send_error
+from router.api.asgi import WATCH_AFTER_SECONDS, ClientGone, _Watch, chat_completions, read_body, send_error
 from router.errors import BudgetExhausted, RequestTooLarge, UpstreamRejected, UpstreamUnavailable
 from tests.support.pipeline_bench import PipelineBench
 from tests.support.scripted_provider import Hangs, ScriptedProvider, stream_of
@@ -75,6 +76,11 @@ def exchange(bench: PipelineBench, wire: Wire, **headers: str) -> asyncio.Task[N
     sent = {"authorization": "Bearer pk-test"} | {name.replace("_", "-"): value for name, value in headers.items()}
     scope = {"headers": [(name.encode(), value.encode()) for name, value in sent.items() if value]}
     return asyncio.ensure_future(chat_completions(bench.pipeline, 1_000, scope, wire.receive, wire.send))
+
+
+def watches() -> list[_Watch]:
+    """Those that still exist."""
+    return [found for found in gc.get_objects() if isinstance(found, _Watch)]
 
 
 async def test_a_whole_answer_has_its_length() -> None:
@@ -240,6 +246,27 @@ async def test_a_client_that_left_at_once_is_noticed_all_the_same() -> None:
         await exchange(bench, wire)
     assert (wire.sent, bench.record()["status"]) == ([], "cancelled")
     bench.check_books()
+
+
+async def test_a_longer_request_leaves_nothing_for_the_garbage_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nearly all requests are longer; what each left behind once made a busy worker half as large again."""
+    monkeypatch.setattr("router.api.asgi.WATCH_AFTER_SECONDS", 0.0)
+    told = asyncio.Event()
+    bench = PipelineBench({"small": ScriptedProvider([stream_of("Hel")[0], told, *stream_of("lo")[1:]])})
+    wire = Wire(part(STREAM))
+    gc.collect()
+    gc.disable()
+    try:
+        task = exchange(bench, wire)
+        async with asyncio.timeout(5):
+            while not any(watch._task for watch in watches()):
+                await asyncio.sleep(0)
+            told.set()
+            await task
+        await asyncio.sleep(0)
+        assert watches() == []
+    finally:
+        gc.enable()
 
 
 async def test_a_server_that_stops_says_so_and_settles() -> None:

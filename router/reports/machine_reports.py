@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 from router.hardware import machines_of
@@ -9,9 +10,9 @@ from router.prices import load_prices
 from router.reports.break_even import apis_of, break_even_report, break_even_table
 from router.reports.curves import break_even_picture
 from router.reports.exports.drawing import Picture
-from router.reports.library import ReportSource
+from router.reports.library import ReportSource, prices_sha256
 from router.reports.periods import ReportPeriod, unix_ms
-from router.reports.tables import ReportTable
+from router.reports.tables import Provenance, ReportTable
 from router.reports.utilization import utilization_report, utilization_table
 from router.stores.cells import ROUTER
 
@@ -30,7 +31,8 @@ def machine_break_even(source: ReportSource, period: ReportPeriod, now: datetime
     machines = machines_of(source.config, on, ROUTER)
     found = break_even_report(source.books, period.from_ms, period.to_ms, machines, apis)
     curves = [break_even_picture(f"break-even-{at}", outlook) for at, outlook in enumerate(found.outlooks)]
-    return break_even_table(found, unix_ms(now)), curves
+    table = break_even_table(found, unix_ms(now))
+    return replace(table, provenance=Provenance(prices_sha256=prices_sha256(source.config))), curves
 
 
 def _last_day(period: ReportPeriod) -> date:

@@ -19,7 +19,7 @@ from policies.amortization import (
 )
 from policies.money import round_half_up
 from policies.schedules import HOUR_MS
-from router.reports.tables import Column, ReportTable, Value
+from router.reports.tables import Column, Provenance, ReportTable, Value
 from router.stores.cells import ROUTER, SIMULATED_MARK, Books, HourCost
 
 HOURS_PER_DAY = 24
@@ -174,7 +174,7 @@ def _day(instant_ms: int) -> date:
 # ---- as a table ------------------------------------------------------------------------------------
 
 _COLUMNS = (
-    Column("machine", "Machines of", "text", dimension=True, description="a deployment, or Parsimony itself"),
+    Column("machine", "Deployment", "text", dimension=True, description="that the machines serve, or Parsimony itself"),
     Column("hardware", "hardware", "text"),
     Column("hours", "hours", "count", "hours", adds_up=True, description="that are closed"),
     Column("machine_hours", "machine hours", "number", "hours", description="that machines ran, added up"),
@@ -207,6 +207,7 @@ def utilization_table(report: UtilizationReport, generated_at_ms: int) -> Report
         total=_total(report.machines),
         basis=(*BASIS, _SIMULATED) if report.simulated else BASIS,
         simulated=report.simulated,
+        provenance=Provenance(closed_until_ms={line.source: line.closed_until_ms for line in report.machines}),
     )
 
 

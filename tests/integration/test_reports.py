@@ -147,6 +147,7 @@ def test_every_report_in_every_format_is_that_of_the_command_line(
         written, answered = json.loads(path.read_bytes()), answer.json()
         assert written | {"generated_at": None} == answered | {"generated_at": None}
         assert written["report"] == name
+        assert (written["provenance"]["prices_sha256"] is None) == (name == "utilization"), "no price file is in that"
     elif form == "csv":
         assert path.read_text() == answer.text
     else:

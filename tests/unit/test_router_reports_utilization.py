@@ -116,3 +116,4 @@ def test_the_table_adds_up_and_says_what_it_rests_on() -> None:
     assert (total["cost"], total["list_cost"]) == (8 * NUSD_PER_USD, 3 * NUSD_PER_USD // 5)
     assert total["idle_cost"] == 8 * NUSD_PER_USD - 3 * NUSD_PER_USD // 5
     assert table.basis and table.generated_at_ms == 7
+    assert table.provenance.closed_until_ms == {"small": START + 2 * HOUR_MS, ROUTER: START + HOUR_MS}

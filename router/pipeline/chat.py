@@ -7,8 +7,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import orjson
-
 from classifiers.base import Classification
 from classifiers.records import record
 from policies.routing import Choice, RouteDecision, within_budget
@@ -36,7 +34,7 @@ from router.pipeline.facts import Accepted, Outcome
 from router.pipeline.flights import Flight, Flights
 from router.pipeline.reply import Reply
 from router.pipeline.respond import Responder, Served
-from router.pipeline.settle import Settler
+from router.pipeline.settle import Settler, record_json
 from router.pipeline.shadow import Shadower
 from router.stores import redis_keys
 from router.stores.admission import (
@@ -239,7 +237,7 @@ class ChatPipeline:
             return await self._admission.admit(
                 Bid(
                     request_id=accepted.request_id,
-                    record=orjson.dumps(self._accountant.provisional(accepted)),
+                    record=record_json(self._accountant.provisional(accepted)),
                     now_ms=accepted.started_at_ms,
                     options=accepted.options,
                     most=accepted.decision.most,

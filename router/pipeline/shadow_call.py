@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
-import orjson
-
 from classifiers.records import record
 from policies.budget import Budget
 from policies.repricing import baseline_usage
@@ -26,7 +24,7 @@ from router.pipeline.circuit import Circuit
 from router.pipeline.dispatch import Attempt, Dispatcher, DispatchFailed, RetryPolicy, Target, Timeouts
 from router.pipeline.facts import Accepted, Measured, Outcome
 from router.pipeline.respond import Responder
-from router.pipeline.settle import Settler
+from router.pipeline.settle import Settler, record_json
 from router.stores.admission import AdmissionStore, Admitted, Bid
 
 logger = logging.getLogger(__name__)
@@ -132,7 +130,7 @@ class ShadowCall:
     async def _admit(self, accepted: Accepted, applied: Applied) -> Admitted:
         bid = Bid(
             request_id=accepted.request_id,
-            record=orjson.dumps(self._accountant.provisional(accepted)),
+            record=record_json(self._accountant.provisional(accepted)),
             now_ms=accepted.started_at_ms,
             options=accepted.options,
             most=1,

@@ -65,11 +65,11 @@ class SelfHosted:
         return self.machines(requests) * self.machine_nusd_per_day + requests * self.nusd_per_request
 
 
-def api_option(name: str, price: Price, mix: Mix, nusd_per_request: Fraction = Fraction(0)) -> Api:
+def api_option(name: str, price: Price, mix: Mix) -> Api:
     """An API at its list price, none of the input cached, in the tier that the average request falls into."""
     rates = rates_for(price, ceil(mix.input_tokens))
     tokens = mix.input_tokens * rates.input_nusd_per_mtok + mix.output_tokens * rates.output_nusd_per_mtok
-    return Api(name, tokens / TOKENS_PER_UNIT + nusd_per_request)
+    return Api(name, tokens / TOKENS_PER_UNIT)
 
 
 def self_hosted_option(name: str, use: MachineUse, mix: Mix, on: date) -> SelfHosted:

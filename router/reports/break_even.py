@@ -106,10 +106,9 @@ def break_even_report(
     to_ms: int,
     machines: Mapping[str, MachineUse],
     apis: Mapping[str, Price],
-    mix: Mix | None = None,
 ) -> BreakEvenReport:
     """`machines` as `router.hardware.machines_of` tells them, `apis` as `apis_of`; both are of the day that is asked
-    about, whose prices hold. A `mix` takes the place of the one in the ledger.
+    about, whose prices hold.
     """
     on = datetime.fromtimestamp((to_ms - 1) / 1000, UTC).date()
     answered: Filter = {"kind": ("request",), "cache": ("miss", "off"), "status": ("ok",)}
@@ -118,10 +117,9 @@ def break_even_report(
         for cell in books.cells(from_ms, to_ms, ("hour_ms", "deployment", "simulated"), answered)
         if cell.input_tokens + cell.output_tokens
     ]
-    outlooks = [
-        _outlook(name, use, cells, apis, on, mix) for name, use in machines.items() if name != ROUTER and (cells or mix)
-    ]
-    return BreakEvenReport(from_ms, to_ms, tuple(outlooks))
+    hosted = {name: use for name, use in machines.items() if name != ROUTER} if cells else {}
+    outlooks = tuple(_outlook(name, use, cells, apis, on) for name, use in hosted.items())
+    return BreakEvenReport(from_ms, to_ms, outlooks)
 
 
 def apis_of(config: Config, prices: PriceBook, on: date) -> dict[str, Price]:
@@ -132,12 +130,10 @@ def apis_of(config: Config, prices: PriceBook, on: date) -> dict[str, Price]:
     return {name: prices.model(model).prices.at(on) for name, model in paid.items()}
 
 
-def _outlook(
-    name: str, use: MachineUse, cells: Sequence[Cell], apis: Mapping[str, Price], on: date, mix: Mix | None
-) -> Outlook:
+def _outlook(name: str, use: MachineUse, cells: Sequence[Cell], apis: Mapping[str, Price], on: date) -> Outlook:
     own = [cell for cell in cells if cell.key["deployment"] == name]
     traffic = own or cells
-    mix = mix or _mix(traffic)
+    mix = _mix(traffic)
     hosted = self_hosted_option(name, use, mix, on)
     priced = sorted(
         (api_option(api, price, mix) for api, price in apis.items()), key=lambda api: (api.nusd_per_request, api.name)
@@ -166,8 +162,7 @@ def _curves(hosted: SelfHosted, apis: Sequence[Api], requests: Sequence[int]) ->
         yield Curve(api.name, False, tuple(map(round_half_up, curve(api, requests))))
 
 
-def _mix(cells: Iterable[Cell]) -> Mix:
-    cells = tuple(cells)
+def _mix(cells: Sequence[Cell]) -> Mix:
     count = sum(cell.request_count for cell in cells)
     return Mix(
         Fraction(sum(cell.input_tokens for cell in cells), count),
@@ -178,8 +173,6 @@ def _mix(cells: Iterable[Cell]) -> Mix:
 def _requests_per_day(cells: Sequence[Cell]) -> Fraction:
     """Over the time from the first hour with requests to the last, but a day at least."""
     hours = [int(cell.key["hour_ms"] or 0) for cell in cells]
-    if not hours:
-        return Fraction(0)
     span_ms = max(DAY_MS, max(hours) + HOUR_MS - min(hours))
     return Fraction(sum(cell.request_count for cell in cells) * DAY_MS, span_ms)
 

@@ -83,10 +83,9 @@ def _grid(x: Axis, y: Axis) -> Iterator[str]:
 
 
 def _present(outlook: Outlook, x: Axis) -> Iterator[str]:
-    if outlook.requests_per_day > 0:
-        at = x.place(float(outlook.requests_per_day))
-        yield line("link", at, _TOP, at, _HEIGHT - _BOTTOM)
-        yield label(at + 4, _TOP + 10, "now")
+    at = x.place(float(outlook.requests_per_day))
+    yield line("link", at, _TOP, at, _HEIGHT - _BOTTOM)
+    yield label(at + 4, _TOP + 10, "now")
 
 
 def _lines(outlook: Outlook, x: Axis, y: Axis) -> Iterator[str]:

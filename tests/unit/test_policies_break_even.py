@@ -85,7 +85,7 @@ def test_break_even_is_what_counting_finds(day: int, api_fee: int, own_fee: int,
 def test_an_api_takes_its_list_price_for_the_average_request() -> None:
     price = Price(DAY, input_nusd_per_mtok=1_000_000, output_nusd_per_mtok=3_000_000)
     assert api_option("api", price, MIX).nusd_per_request == 600
-    assert api_option("api", price, Mix(Fraction(1, 2), Fraction(0)), Fraction(1, 4)).nusd_per_request == Fraction(3, 4)
+    assert api_option("api", price, Mix(Fraction(1, 2), Fraction(0))).nusd_per_request == Fraction(1, 2)
 
 
 def test_a_machine_takes_what_it_was_measured_to() -> None:

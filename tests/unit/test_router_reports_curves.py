@@ -94,11 +94,9 @@ def test_each_curve_has_a_colour_that_the_page_knows_and_its_name_has_the_same()
     assert all(f".{name.split()[-1]} {{ color: #" in style for name in lines)
 
 
-def test_the_present_load_is_shown_where_there_is_one() -> None:
+def test_the_present_load_is_shown() -> None:
     texts = [text.text for text in drawn().iter(f"{SVG}text")]
     assert "now" in texts and "requests a day" in texts and "1k" in texts and "$10" in texts
-    idle = drawn(replace(OUTLOOK, requests_per_day=Fraction(0)))
-    assert "now" not in [text.text for text in idle.iter(f"{SVG}text")]
 
 
 def test_names_of_lines_that_end_together_do_not_cover_each_other() -> None:

@@ -89,6 +89,9 @@ def test_it_can_be_read_by_all(page: bytes) -> None:
     assert all(set(str(each["aria-labelledby"]).split()) <= set(ids) and each["role"] == "img" for each in pictures)
     assert len(outline.all("figcaption")) == len(pictures) == 2
     assert all(each.get("scope") in ("row", "col") for each in outline.all("th"))
+    regions = [each for each in outline.all("div") if each.get("role") == "region"]
+    assert len(regions) == len(outline.all("table")) - 1, "all but the one that says where it comes from"
+    assert all(each["aria-label"] and each["tabindex"] == "0" for each in regions)
     assert len(outline.all("h1")) == 1
 
 

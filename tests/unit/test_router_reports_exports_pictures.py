@@ -183,7 +183,7 @@ def test_ticks_are_round_few_and_within(values: Sequence[int]) -> None:
     ("amount", "shown"),
     [
         (1_234_567_890_000_000, "$1,234,567.89"), (0, "$0.00"), (-12_345_000_000, "−$12.35"),
-        (12_340_000, "$0.0123"), (1_234_000, "$0.001234"), (-1, "$0.000000"),
+        (12_340_000, "$0.0123"), (1_234_000, "$0.001234"), (1_000, "$0.000001"), (-1, "−$0.000000001"),
     ],
 )  # fmt: skip
 def test_amounts_have_the_places_that_their_size_needs(amount: int, shown: str) -> None:

@@ -15,6 +15,8 @@ from policies.money import NUSD_PER_USD, format_usd
 WIDTH = 760
 _LABEL_LETTERS = 34
 _TICKS = 5
+_PLACES = ((NUSD_PER_USD, 2), (NUSD_PER_USD // 100, 4), (NUSD_PER_USD // 1_000_000, 6), (1, 9), (0, 2))
+"""Of amounts from these on: what is something is never shown as nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +100,9 @@ def label(x: float, y: float, words: str, anchor: str = "start", name: str = "la
     return f'<text class="{name}" x="{x:.2f}" y="{y:.2f}" text-anchor="{anchor}">{tip}{escape(shown)}</text>'
 
 
-def money(amount: int, currency: str, decimals: int | None = None) -> str:
-    """With as many places as its size needs, and its thousands apart: $1,234, $12.34, $0.001234."""
-    size = abs(amount)
-    places = 2 if size >= NUSD_PER_USD or not size else 4 if size >= NUSD_PER_USD // 100 else 6
-    text = format_usd(amount, places if decimals is None else decimals)
+def money(amount: int, currency: str) -> str:
+    """With as many places as its size needs, and its thousands apart: $1,234.50, $0.1234, $0.001234, $0.000000012."""
+    text = format_usd(amount, next(places for least, places in _PLACES if abs(amount) >= least))
     whole, point, fraction = text.lstrip("-").partition(".")
     sign = "−" if text.startswith("-") else ""
     return f"{sign}{'$' if currency == 'USD' else currency + ' '}{int(whole):,}{point}{fraction}"

@@ -88,7 +88,7 @@ def _interval(table: ReportTable, name: str) -> Iterator[str]:
 
 
 def _figure(picture: Picture) -> str:
-    heads = "".join(f'<th scope="col"{_number(at)}>{escape(head)}</th>' for at, head in enumerate(picture.heads))
+    heads = "".join(_head_of_figure(at, head) for at, head in enumerate(picture.heads))
     rows = "".join(
         f'<tr><th scope="row" class="name">{escape(row[0])}</th>'
         + "".join(f'<td class="number">{escape(cell)}</td>' for cell in row[1:])
@@ -97,13 +97,23 @@ def _figure(picture: Picture) -> str:
     )
     return (
         f"<figure>\n<figcaption>{escape(picture.title)}</figcaption>\n{picture.svg}\n"
-        f"<details><summary>The same as a table</summary>\n<table>\n<thead><tr>{heads}</tr></thead>\n"
-        f"<tbody>\n{rows}</tbody>\n</table></details>\n</figure>"
+        "<details><summary>The same as a table</summary>\n"
+        + _scrolled(picture.title, f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}</tbody>")
+        + "</details>\n</figure>"
     )
 
 
-def _number(at: int) -> str:
-    return ' class="number"' if at else ""
+def _head_of_figure(at: int, head: str) -> str:
+    """What heads nothing is no heading, which would be read out."""
+    kind = ' class="number"' if at else ""
+    return f'<th scope="col"{kind}>{escape(head)}</th>' if head else "<td></td>"
+
+
+def _scrolled(name: str, inner: str) -> str:
+    """A table that may be wider than the page: it can be moved by the keyboard, too, and says what it is."""
+    return (
+        f'<div class="scroll" role="region" aria-label="{escape(name)}" tabindex="0"><table>\n{inner}\n</table></div>'
+    )
 
 
 def _tables(table: ReportTable) -> Iterator[str]:
@@ -126,10 +136,8 @@ def _grid(table: ReportTable, shown: Sequence[int], caption: str) -> str:
     total = ""
     if table.total is not None and len(table.rows) > 1:
         total = f"\n<tfoot>\n{_row(columns, [table.total[at] for at in shown])}\n</tfoot>"
-    return (
-        f'<div class="scroll"><table>\n<caption>{escape(caption)}</caption>\n<thead><tr>{heads}</tr></thead>\n'
-        f"<tbody>\n{rows}\n</tbody>{total}\n</table></div>"
-    )
+    words = f"<caption>{escape(caption)}</caption>\n<thead><tr>{heads}</tr></thead>\n"
+    return _scrolled(caption, f"{words}<tbody>\n{rows}\n</tbody>{total}")
 
 
 def _heading(column: Column) -> str:

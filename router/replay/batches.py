@@ -14,7 +14,8 @@ from typing import Any
 
 import orjson
 
-from router.replay.sources import STDIN, LogError
+from router.replay.content import STDIN
+from router.replay.sources import LogError
 
 _FIRST_LINE_BYTES = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -41,14 +42,19 @@ class BatchInputs:
 
 def part_batches(paths: Sequence[str]) -> tuple[tuple[str, ...], BatchInputs]:
     """The logs without the inputs of batches, and those. Raises LogError where they are all that there is."""
-    inputs = tuple([name for name in paths if _is_input(name)])
+    places: dict[str, tuple[int, int, int]] = {}
+    inputs: list[str] = []
+    for name in paths:
+        try:
+            if _is_input(name):
+                _index(Path(name), len(inputs), places)
+                inputs.append(name)
+        except OSError as error:
+            raise LogError(f"{name}: cannot be read ({error.strerror or error})") from error
     logs = tuple([name for name in paths if name not in inputs])
     if not logs:
         raise LogError("found the requests of batches alone; name the files with their answers, too")
-    places: dict[str, tuple[int, int, int]] = {}
-    for index, name in enumerate(inputs):
-        _index(Path(name), index, places)
-    return logs, BatchInputs(inputs, places)
+    return logs, BatchInputs(tuple(inputs), places)
 
 
 def _is_input(name: str) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from router.errors import ConfigError
-from router.replay.sources import STDIN
+from router.replay.content import STDIN
 from router.replay.sums import Sums
 
 FORMAT = 1

@@ -21,7 +21,7 @@ _NO_TIME = 1e20
 _SECONDS_BELOW = 100_000_000_000
 """A Unix time below this is in seconds: as milliseconds it would lie before March 1973."""
 _EARLIEST_MS = 1_514_764_800_000
-"""2018-01-01, before any such model was sold. An earlier time is none: a day as a number ("20251009"), 0 for unknown."""
+"""2018-01-01, before any such model was sold. What is earlier is a mistake: 20251009 for a day, 0 for not known."""
 _FIGURES = re.compile(r"[\d \-+.,:/$€%]*")
 
 

@@ -1,6 +1,7 @@
 """The elements of a JSON array, one by one, without holding the array: exports are written as one large value.
 
-An array stands alone, or as a field of an object around it (`{"data": [...]}`), of which several may follow each other.
+An array stands alone, or as a field of an object around it (`{"data": [...]}`), of which several may follow each other;
+or there is none, and objects follow each other as elements would.
 """
 
 from __future__ import annotations
@@ -24,22 +25,24 @@ Wrong = tuple[int, BadKind, str]
 Pieces = Iterator[tuple[tuple[int, int], tuple[int, int], Elements, tuple[Wrong, ...]]]
 
 
-def array_blocks(read: Callable[[int], bytes], block_bytes: int, most_bytes: int) -> Pieces:
+def array_blocks(read: Callable[[int], bytes], block_bytes: int, most_bytes: int, bare: bool = False) -> Pieces:
     """((offset, line) before, the same after, elements with their lines, what is wrong), about a block at a time.
 
     An element is an object or an array; anything else between the commas is left out. What never closes, and what is
-    longer than `most_bytes`, ends the reading: where the next element begins can no longer be told.
+    longer than `most_bytes`, ends the reading: where the next element begins can no longer be told. That counts as a
+    byte, so that whoever goes on from behind it does not find it again. `bare`: elements without an array around them.
     """
     buffer, offset, line = read(block_bytes), 0, 1
-    inside = False
+    inside = bare
     while buffer:
         before = (offset, line)
         found, at, inside = _elements(buffer, inside)
         elements = tuple(_with_lines(buffer, found, line))
         line, offset, buffer = line + buffer.count(b"\n", 0, at), offset + at, buffer[at:]
         new = read(block_bytes)
-        wrong = _wrong(buffer, new, inside, line, most_bytes)
-        yield before, (offset, line), elements, wrong
+        closed = bare and not buffer.strip()
+        wrong = _wrong(buffer, new, inside and not closed, line, most_bytes)
+        yield before, (offset + len(wrong), line), elements, wrong
         if wrong or not new:
             return
         buffer += new
@@ -106,5 +109,5 @@ def _wrong(rest: bytes, new: bytes, inside: bool, line: int, most_bytes: int) ->
     if len(rest) > most_bytes:
         return ((line, "record too large", f"found more than {most_bytes} bytes; what follows was not read"),)
     if not new and inside:
-        return ((line, "broken record", "the array that begins before never ends: the file is cut off"),)
+        return ((line, "broken record", "what begins before never ends: the file is cut off"),)
     return ()

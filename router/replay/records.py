@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from router.replay.rows import BadRow
-from router.replay.sources import MAX_RECORD_BYTES, Block
+from router.replay.sources import MAX_RECORD_BYTES, Block, delimiter_of
 
 Record = dict[str, Any]
 
@@ -20,7 +20,7 @@ def records_of(block: Block, columns: Mapping[str, str]) -> Iterator[tuple[int, 
         yield broken.line, BadRow(broken.kind, broken.sentence)
     if block.shape == "csv":
         rows = _csv_records(block)
-    elif block.shape == "array":
+    elif block.shape in ("array", "objects"):
         rows = ((line, _object(element)) for line, element in block.elements)
     else:
         rows = _line_records(block)
@@ -51,8 +51,16 @@ def _object(text: bytes) -> Record | BadRow:
 def _csv_records(block: Block) -> Iterator[tuple[int, Record | BadRow]]:
     """Fields that are empty are left out; a row of another length than the header is broken."""
     csv.field_size_limit(MAX_RECORD_BYTES)
-    names = next(csv.reader([block.header.decode("utf-8", "replace")], strict=True), [])
-    reader = csv.reader(_lines(block.data))
+    delimiter = delimiter_of(block.header)
+    try:
+        names = next(csv.reader(_lines(block.header), delimiter=delimiter), [])
+    except csv.Error as error:
+        yield (
+            block.start.line,
+            BadRow("broken record", f"the first line, which must name the columns, is no CSV: {error}"),
+        )
+        return
+    reader = csv.reader(_lines(block.data), delimiter=delimiter)
     while True:
         line = block.start.line + reader.line_num
         try:

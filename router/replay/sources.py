@@ -6,30 +6,38 @@ depend on the files alone, never on how many processes judge.
 
 from __future__ import annotations
 
-import gzip
-import io
-import os
-import sys
-import zlib
+import codecs
+import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO, Literal, cast
+from typing import Literal
 
 from router.errors import ConfigError
+from router.replay.content import STDIN, Content
 from router.replay.json_arrays import ARRAY_AT, array_blocks
 from router.replay.rows import BadKind
 
-Shape = Literal["lines", "csv", "array"]
+Shape = Literal["lines", "csv", "array", "objects"]
+"""`objects`: one after the other, each over several lines."""
+DELIMITERS = ",;\t"
+"""One of these parts the columns of CSV."""
 
 BLOCK_BYTES = 1 << 20
 """How much is read at a time: some hundreds of requests, a fraction of a second's work."""
 MAX_RECORD_BYTES = 32 << 20
 """A longer record is reported and passed over: prompt and answer of the largest windows have a tenth of that."""
-STDIN = "-"
 _HEAD_BYTES = 65_536
-_LOG_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".log", ".txt")
-_GZIP_MAGIC = b"\x1f\x8b"
+_LOG_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".log", ".txt")
+_UTF8_MARK = codecs.BOM_UTF8
+_FOREIGN = {
+    b"PAR1": "a Parquet file",
+    b"PK\x03\x04": "a ZIP archive or a workbook",
+    b"\x28\xb5\x2f\xfd": "packed with zstd",
+    b"BZh": "packed with bzip2",
+    b"\xfd7zXZ": "packed with xz",
+}
+"""How files begin that are logs in no form that is read here."""
 
 
 class LogError(ConfigError, ValueError):
@@ -90,7 +98,7 @@ def find_logs(paths: Iterable[str]) -> tuple[str, ...]:
 
 
 def _is_log(path: Path) -> bool:
-    return path.name.removesuffix(".gz").endswith(_LOG_SUFFIXES)
+    return path.name.lower().removesuffix(".gz").endswith(_LOG_SUFFIXES)
 
 
 def size_of(paths: Sequence[str]) -> int | None:
@@ -105,94 +113,105 @@ def blocks(paths: Sequence[str], start: Position = Position(), block_bytes: int 
     for index in range(start.file, len(paths)):
         begin = start if index == start.file else Position(index)
         try:
-            with _opened(paths[index]) as (raw, stream):
-                yield from _file_blocks(raw, stream, begin, block_bytes)
-        except (OSError, EOFError, zlib.error) as error:
-            raise LogError(f"{paths[index]}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+            with Content(paths[index]) as content:
+                yield from _file_blocks(content, begin, block_bytes)
+        except OSError as error:
+            raise LogError(f"{paths[index]}: cannot be read ({error.strerror or error})") from error
 
 
-class _opened:
-    """The file as it lies on the disk, whose position tells progress, and its content, unpacked where it is packed."""
-
-    def __init__(self, name: str) -> None:
-        self._raw: BinaryIO = sys.stdin.buffer if name == STDIN else open(name, "rb")  # noqa: SIM115 - closed below
-        # A buffer around a buffer loses Ctrl-C; what stands in for stdin in a program may have none.
-        peeks = isinstance(self._raw, io.BufferedReader)
-        ahead = cast("io.BufferedReader", self._raw) if peeks else io.BufferedReader(cast("io.RawIOBase", self._raw))
-        packed = ahead.peek(2)[:2] == _GZIP_MAGIC
-        self._stream: IO[bytes] = cast("IO[bytes]", gzip.GzipFile(fileobj=ahead)) if packed else ahead
-
-    def __enter__(self) -> tuple[IO[bytes], IO[bytes]]:
-        return self._raw, self._stream
-
-    def __exit__(self, *_: object) -> None:
-        if self._raw is not sys.stdin.buffer:
-            self._raw.close()
-
-
-def _file_blocks(raw: IO[bytes], stream: IO[bytes], start: Position, block_bytes: int) -> Iterator[Block]:
-    head = stream.read(_HEAD_BYTES)
-    shape = _shape(head)
-    if shape == "array":
-        yield from _arrays(raw, head, stream, start, block_bytes)
+def _file_blocks(content: Content, start: Position, block_bytes: int) -> Iterator[Block]:
+    head = content.read(_HEAD_BYTES)
+    foreign = next((what for mark, what in _FOREIGN.items() if head.startswith(mark)), None)
+    if foreign is not None:
+        why = f"is {foreign}; allowed are JSON, JSON lines and CSV, plain or packed with gzip"
+        yield from _broken_once(Position(start.file), start, Broken(1, "unknown format", why), content)
         return
+    shape = _shape(head)
+    at = start
+    records = _arrays if shape in ("array", "objects") else _lines
+    for block in records(content, head, shape, start, block_bytes):
+        at = block.next
+        yield block
+    if content.damage:
+        why = f"the archive is damaged, and what follows lost: {content.damage}"
+        end = Position(start.file, content.size, at.line)
+        yield from _broken_once(end, start, Broken(at.line, "broken record", why), content)
+
+
+def _broken_once(at: Position, start: Position, why: Broken, content: Content) -> Iterator[Block]:
+    """Counts as a byte, so that whoever goes on from behind it does not find it again."""
+    if start.offset <= at.offset:
+        following = Position(at.file, at.offset + 1, at.line)
+        yield Block(at, following, "lines", broken=(why,), read_bytes=content.told())
+
+
+def _lines(content: Content, head: bytes, shape: Shape, start: Position, block_bytes: int) -> Iterator[Block]:
     header, begin = b"", Position(start.file, 0, 1)
-    if head.startswith(b"\xef\xbb\xbf"):
-        begin = Position(start.file, 3, 1)
+    if head.startswith(_UTF8_MARK):
+        begin = Position(start.file, len(_UTF8_MARK), 1)
     if shape == "csv":
         header = head[begin.offset : _end_of_records(head, first=True)]
         begin = Position(start.file, begin.offset + len(header), 1 + header.count(b"\n"))
     if start.offset > begin.offset:
         begin = start
-    yield from _line_blocks(raw, _Ahead(head, stream, begin.offset), begin, shape, header, block_bytes)
+    yield from _line_blocks(_Ahead(head, content, begin.offset), begin, shape, header, block_bytes)
 
 
 def _shape(head: bytes) -> Shape:
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    text = head.removeprefix(_UTF8_MARK).lstrip()
     if text[:1] == b"[" or ARRAY_AT.match(text):
         return "array"
+    line = text.split(b"\n", 1)[0]
+    if text[:1] == b"{":
+        return "objects" if line.rstrip() == b"{" else "lines"
     # A line that begins otherwise is a broken record among lines, or else the names of columns.
-    return "lines" if text[:1] == b"{" or b"," not in text.split(b"\n", 1)[0] else "csv"
+    return "csv" if any(delimiter.encode() in line for delimiter in DELIMITERS) else "lines"
 
 
 class _Ahead:
     """A stream of which the head was read already, from `offset` on. What cannot be sought is read and dropped."""
 
-    def __init__(self, head: bytes, stream: IO[bytes], offset: int) -> None:
-        self._head, self._stream = head[offset:], stream
+    def __init__(self, head: bytes, content: Content, offset: int) -> None:
+        self._head, self._content = head[offset:], content
         beyond = offset - len(head)
         while beyond > 0:
-            dropped = len(stream.read(min(beyond, BLOCK_BYTES)))
+            dropped = len(content.read(min(beyond, BLOCK_BYTES)))
             if not dropped:
                 break
             beyond -= dropped
 
     def read(self, size: int) -> bytes:
         head, self._head = self._head[:size], self._head[size:]
-        return head if len(head) == size else head + self._stream.read(size - len(head))
+        return head if len(head) == size else head + self._content.read(size - len(head))
+
+    def told(self) -> int:
+        return self._content.told()
 
 
-def _line_blocks(
-    raw: IO[bytes], stream: _Ahead, at: Position, shape: Shape, header: bytes, block_bytes: int
-) -> Iterator[Block]:
+def _line_blocks(stream: _Ahead, at: Position, shape: Shape, header: bytes, block_bytes: int) -> Iterator[Block]:
     rest = b""
     while True:
         new = stream.read(block_bytes)
         data = rest + new
         if not data:
             return
-        end = len(data) if not new else _end_of_records(data) if shape == "csv" else data.rfind(b"\n") + 1
-        if end == 0 and len(data) <= MAX_RECORD_BYTES:
+        closed = shape != "csv" or data.count(b'"') % 2 == 0
+        end = len(data) if not new and closed else _end_of_records(data) if shape == "csv" else data.rfind(b"\n") + 1
+        if end == 0 and new and len(data) <= MAX_RECORD_BYTES:
             rest = data
             continue
         if end == 0:
-            skipped, rest = _skip_record(data, stream, block_bytes)
-            yield _too_large(at, skipped, shape, raw)
-            at = Position(at.file, at.offset + skipped[0], at.line + skipped[1])
+            block, rest = (
+                _line_alone(data, at, header, stream)
+                if shape == "csv"
+                else _pass_over_record(data, stream, at, block_bytes)
+            )
+            yield block
+            at = block.next
             continue
         rest, whole = data[end:], data[:end]
         following = Position(at.file, at.offset + end, at.line + whole.count(b"\n"))
-        yield Block(at, following, shape, whole, header, read_bytes=_told(raw))
+        yield Block(at, following, shape, whole, header, read_bytes=stream.told())
         at = following
 
 
@@ -215,37 +234,47 @@ def _end_of_records(data: bytes, first: bool = False) -> int:
         end = feed
 
 
-def _skip_record(data: bytes, stream: _Ahead, block_bytes: int) -> tuple[tuple[int, int], bytes]:
-    """Passes over a record that is too large, to the next line feed: (bytes, lines), and what was read beyond."""
-    size, lines = 0, 0
+def _pass_over_record(data: bytes, stream: _Ahead, at: Position, block_bytes: int) -> tuple[Block, bytes]:
+    """To the line feed behind a record that is too large; and what was read beyond."""
+    size, rest = 0, b""
     while data:
         end = data.find(b"\n", max(MAX_RECORD_BYTES - size, 0)) + 1
         if end:
-            return (size + end, lines + data.count(b"\n", 0, end)), data[end:]
-        size, lines = size + len(data), lines + data.count(b"\n")
+            size, rest = size + end, data[end:]
+            break
+        size += len(data)
         data = stream.read(block_bytes)
-    return (size, lines), b""
+    why = Broken(at.line, "record too large", f"found {size} bytes; at most {MAX_RECORD_BYTES} are read")
+    following = Position(at.file, at.offset + size, at.line + 1)
+    return Block(at, following, "lines", broken=(why,), read_bytes=stream.told()), rest
 
 
-def _too_large(at: Position, skipped: tuple[int, int], shape: Shape, raw: IO[bytes]) -> Block:
-    following = Position(at.file, at.offset + skipped[0], at.line + skipped[1])
-    why = Broken(at.line, "record too large", f"found {skipped[0]} bytes; at most {MAX_RECORD_BYTES} are read")
-    return Block(at, following, shape, broken=(why,), read_bytes=_told(raw))
+def _line_alone(data: bytes, at: Position, header: bytes, stream: _Ahead) -> tuple[Block, bytes]:
+    """Of CSV the first line, which has a quote that nothing closes; rather than a record of such a size. Else it would
+    take all rows behind it along. Amid a field it means nothing, and the line is a record."""
+    end = data.find(b"\n") + 1 or len(data)
+    following = Position(at.file, at.offset + end, at.line + 1)
+    try:
+        next(csv.reader([data[:end].decode("utf-8", "replace")], delimiter=delimiter_of(header), strict=True))
+    except csv.Error:
+        why = Broken(
+            at.line, "broken record", f"a quote that opens here does not close within {MAX_RECORD_BYTES} bytes"
+        )
+        return Block(at, following, "csv", header=header, broken=(why,), read_bytes=stream.told()), data[end:]
+    return Block(at, following, "csv", data[:end], header, read_bytes=stream.told()), data[end:]
 
 
-def _arrays(raw: IO[bytes], head: bytes, stream: IO[bytes], start: Position, block_bytes: int) -> Iterator[Block]:
+def delimiter_of(header: bytes) -> str:
+    """What parts the columns that the first line of CSV names."""
+    return max(DELIMITERS, key=header.decode("utf-8", "replace").count)
+
+
+def _arrays(content: Content, head: bytes, shape: Shape, start: Position, block_bytes: int) -> Iterator[Block]:
     """Elements of arrays; read from the beginning each time, since an element is known by those before it."""
-    ahead = _Ahead(head, stream, 0)
-    for first, after, elements, broken in array_blocks(ahead.read, block_bytes, MAX_RECORD_BYTES):
+    ahead = _Ahead(head, content, 0)
+    for first, after, elements, broken in array_blocks(ahead.read, block_bytes, MAX_RECORD_BYTES, shape == "objects"):
         at, following = Position(start.file, *first), Position(start.file, *after)
         if at.offset < start.offset:
             continue
         told = tuple(Broken(line, kind, sentence) for line, kind, sentence in broken)
-        yield Block(at, following, "array", elements=elements, broken=told, read_bytes=_told(raw))
-
-
-def _told(raw: IO[bytes]) -> int:
-    try:
-        return os.lseek(raw.fileno(), 0, os.SEEK_CUR)
-    except (OSError, ValueError):
-        return 0
+        yield Block(at, following, shape, elements=elements, broken=told, read_bytes=content.told())

@@ -73,10 +73,10 @@ def as_lines(records: Iterable[Any]) -> bytes:
     return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
 
 
-def as_csv(records: Sequence[dict[str, Any]]) -> bytes:
+def as_csv(records: Sequence[dict[str, Any]], delimiter: str = ",") -> bytes:
     """Nested values become JSON inside of a field, as exports write them."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(records[0]))
+    writer = csv.DictWriter(text, list(records[0]), delimiter=delimiter)
     writer.writeheader()
     for record in records:
         writer.writerow(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,14 @@ SHAPES = {
     "windows": as_lines(RECORDS).replace(b"\n", b"\r\n"),
     "blank lines": as_lines(RECORDS).replace(b"\n", b"\n\n"),
     "csv": as_csv([{**record, "deep": ""} for record in RECORDS]),
+    "csv with semicolons": as_csv([{**record, "deep": ""} for record in RECORDS], delimiter=";"),
+    "csv with tabs, as a spreadsheet writes it": (
+        as_csv([{**record, "deep": ""} for record in RECORDS], delimiter="\t").decode().encode("utf-16")
+    ),
     "array": json.dumps(RECORDS).encode(),
     "pretty array": json.dumps(RECORDS, indent=2, ensure_ascii=False).encode(),
     "wrapped": json.dumps({"object": "list", "data": RECORDS, "has_more": False}, indent=1).encode(),
+    "pretty objects": "\n".join(json.dumps(record, indent=1) for record in RECORDS).encode(),
     "wrapped, one a line": as_lines([{"records": RECORDS[:2]}, {"records": RECORDS[2:]}]),
 }
 
@@ -146,10 +152,55 @@ def test_folders_are_searched_and_nothing_is_read_twice(tmp_path: Path) -> None:
         find_logs([str(tmp_path / "empty")])
 
 
-def test_a_damaged_archive_is_an_error_that_names_it(tmp_path: Path) -> None:
-    path = write(tmp_path / "log.gz", gzip.compress(SHAPES["lines"] * 50)[:-40])
-    with pytest.raises(LogError, match=r"log\.gz"):
-        read([path])
+def test_of_a_damaged_archive_all_is_read_that_precedes_the_damage(tmp_path: Path) -> None:
+    lines = as_lines({"n": n, "noise": random.Random(n).random()} for n in range(20_000))
+    packed = gzip.compress(lines)
+    cut = write(tmp_path / "cut.gz", packed[: len(packed) // 2])
+    found = read([cut])
+    whole = [record["n"] for _, record in found if isinstance(record, dict)]
+    assert whole == list(range(len(whole)))
+    assert len(whole) > 5_000
+    assert [kind for _, kind in bad(found)][-1] == "broken record"
+    assert "damaged" in str(found[-1][1])
+    junk = write(tmp_path / "junk.gz", packed[:10] + b"junk" * 99)
+    assert "damaged" in str(read([junk])[-1][1])
+
+
+@pytest.mark.parametrize(
+    "content", [gzip.compress(SHAPES["lines"] * 50)[:-40], SHAPES["array"][:-6], SHAPES["pretty objects"][:-6], b"PAR1"]
+)
+def test_what_is_cut_off_is_told_once_however_often_one_goes_on(content: bytes, tmp_path: Path) -> None:
+    path = write(tmp_path / "log", content)
+    parts = list(blocks([path]))
+    assert any(part.broken for part in parts)
+    assert list(blocks([path], parts[-1].next)) == []
+
+
+@pytest.mark.parametrize("most", [64, 1 << 20])
+def test_a_quote_that_never_closes_takes_its_line_alone(
+    most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "MAX_RECORD_BYTES", most)
+    rows = "".join(f"x,{n}\n" for n in range(1, 40))
+    path = write(tmp_path / "log.csv", f'model,n\nx,"0\n{rows}'.encode())
+    found = read([path], block_bytes=16)
+    assert bad(found) == [(2, "broken record")]
+    assert numbers([each for each in found if isinstance(each[1], dict)]) == list(range(1, 40))
+
+
+def test_a_quote_amid_a_field_is_part_of_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "log.csv", b'n,prompt\n1,a 5" pipe\n2,x\n3,y')
+    assert [record["prompt"] for _, record in read([path], block_bytes=8)] == ['a 5" pipe', "x", "y"]
+
+
+def test_columns_that_cannot_be_told_are_no_crash(tmp_path: Path) -> None:
+    assert bad(read([write(tmp_path / "a.csv", b"model,\rn\nx,1\n")])) == [(2, "broken record")]
+    assert numbers(read([write(tmp_path / "b.csv", b'model,"a"b,n\nx,,1\n')])) == [1]
+
+
+def test_a_file_of_another_kind_says_which(tmp_path: Path) -> None:
+    (found,) = read([write(tmp_path / "log.csv", b"PAR1\n,\n")])
+    assert "Parquet" in str(found[1])
 
 
 def test_an_empty_file_has_no_blocks(tmp_path: Path) -> None:

@@ -159,3 +159,12 @@ def test_parquet_holds_the_rows_with_money_twice_and_the_basis(tmp_path: Path) -
     ]
     about = json.loads(footer[b"parsimony.report"])
     assert (about["name"], about["basis"], about["prices_sha256"]) == ("savings", list(TABLE.basis), "ab" * 32)
+
+
+def test_parquet_holds_what_a_year_costs_in_rupiah(tmp_path: Path) -> None:
+    amount = 10**19  # ten billion rupiah, some 600,000 dollars, and more than 64 bits hold
+    path = tmp_path / "t.parquet"
+    path.write_bytes(export(savings_table({("support",): savings_row(amount, (1, 0, 0))}), "parquet"))
+    with duckdb.connect() as connection:
+        rows = connection.sql(f"SELECT counterfactual_usd, counterfactual_nusd FROM '{path}'").fetchall()
+    assert rows == [(Decimal(10**10), amount)]

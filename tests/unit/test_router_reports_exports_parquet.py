@@ -32,6 +32,7 @@ COLUMNS = (
     TypedColumn("team", "text", ["süpport", None, "'); DROP TABLE teams; --"]),
     TypedColumn("requests", "integer", [1, None, 2**62]),
     TypedColumn("cost", "amount", [1, None, -12_345_678_901_234_567_890]),
+    TypedColumn("nanos", "billionths", [1, None, -(10**37)]),
     TypedColumn("share", "decimal", [Decimal("12.5"), None, Decimal("-0.000000001")]),
     TypedColumn("at", "instant", [1_795_336_200_123, None, 0]),
     TypedColumn("simulated", "boolean", [True, None, False]),
@@ -41,16 +42,16 @@ COLUMNS = (
 def test_every_type_comes_back_as_it_was(tmp_path: Path) -> None:
     query = 'SELECT * REPLACE (epoch_ms("at") AS "at") FROM \'{file}\''
     first, second, third = read(tmp_path, written(*COLUMNS), query)
-    assert first == ("süpport", 1, Decimal("1E-9"), Decimal("12.5"), 1_795_336_200_123, True)
+    assert first == ("süpport", 1, Decimal("1E-9"), 1, Decimal("12.5"), 1_795_336_200_123, True)
     assert second == (None,) * len(COLUMNS)
     nano = Decimal("-0.000000001")
-    assert third == ("'); DROP TABLE teams; --", 2**62, Decimal("-12345678901.234567890"), nano, 0, False)
+    assert third == ("'); DROP TABLE teams; --", 2**62, Decimal("-12345678901.234567890"), -(10**37), nano, 0, False)
 
 
 def test_the_types_are_those_of_a_ledger(tmp_path: Path) -> None:
     rows = read(tmp_path, written(*COLUMNS), "DESCRIBE SELECT * FROM '{file}'")
     assert [row[1] for row in rows] == [
-        "VARCHAR", "BIGINT", "DECIMAL(38,9)", "DECIMAL(38,9)", "TIMESTAMP WITH TIME ZONE", "BOOLEAN",
+        "VARCHAR", "BIGINT", "DECIMAL(38,9)", "DECIMAL(38,0)", "DECIMAL(38,9)", "TIMESTAMP WITH TIME ZONE", "BOOLEAN",
     ]  # fmt: skip
 
 
@@ -70,7 +71,7 @@ def test_a_table_of_no_rows_still_has_its_columns(tmp_path: Path) -> None:
 @example([-(2**63) + 1, 2**63 - 1, 0, None, 1, -1, 10**9, -(10**9) + 1])
 @given(st.lists(NANOS | st.none(), max_size=50))
 def test_no_amount_loses_a_billionth(tmp_path_factory: pytest.TempPathFactory, nanos: Sequence[int | None]) -> None:
-    columns = (TypedColumn("cost", "amount", nanos), TypedColumn("nano", "integer", nanos))
+    columns = (TypedColumn("cost", "amount", nanos), TypedColumn("nano", "billionths", nanos))
     rows = read(tmp_path_factory.getbasetemp(), written(*columns))
     assert [nano for _, nano in rows] == list(nanos)
     assert [None if cost is None else int(cost * 10**9) for cost, _ in rows] == list(nanos)

@@ -51,7 +51,7 @@ def _typed_columns(table: ReportTable) -> Iterator[TypedColumn]:
         if column.kind == "money":
             unit = column.unit.lower()
             yield TypedColumn(f"{column.name}_{unit}", "amount", values, True, _description(column))
-            yield TypedColumn(f"{column.name}_n{unit}", "integer", values, True, f"billionths of {column.unit}")
+            yield TypedColumn(f"{column.name}_n{unit}", "billionths", values, True, f"billionths of {column.unit}")
         else:
             yield TypedColumn(column.name, _TYPES[column.kind], values, True, _description(column))
 

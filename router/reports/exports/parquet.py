@@ -8,7 +8,7 @@ pandas and writes decimals as floats, which money here never is.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,8 +18,9 @@ from policies.money import format_usd
 if TYPE_CHECKING:
     from arro3.core import Array
 
-PhysicalType = Literal["text", "integer", "amount", "decimal", "instant", "boolean"]
-"""`amount` holds integer billionths of a currency; it is written as decimal128(38, 9), exactly. `decimal` holds a
+PhysicalType = Literal["text", "integer", "amount", "billionths", "decimal", "instant", "boolean"]
+"""`amount` holds integer billionths of a currency; it is written as decimal128(38, 9), exactly. `billionths` holds the
+same; it is written as decimal128(38, 0), for 64 bits end at 9.2 billion, which is little in rupiah. `decimal` holds a
 `decimal.Decimal` of at most nine places. `instant` holds Unix milliseconds; it is written as a timestamp, UTC."""
 
 _PRECISION, _SCALE = 38, 9
@@ -66,10 +67,10 @@ def _array(column: TypedColumn) -> Array:
     from arro3.core import Array, DataType
 
     values = list(column.values)
-    if column.type in ("amount", "decimal"):
-        text = format_usd if column.type == "amount" else _decimal_text
+    if column.type in _DECIMALS:
+        text, scale = _DECIMALS[column.type]
         texts = [None if value is None else text(value) for value in values]
-        array = Array(texts, type=DataType.utf8()).cast(DataType.decimal128(_PRECISION, _SCALE))
+        array = Array(texts, type=DataType.utf8()).cast(DataType.decimal128(_PRECISION, scale))
     elif column.type == "instant":
         array = Array(values, type=DataType.int64()).cast(DataType.timestamp("ms", tz="UTC"))
     else:
@@ -85,3 +86,11 @@ def _decimal_text(value: Decimal) -> str:
     if value != round(value, _SCALE):
         raise ValueError(f"{value} has more than {_SCALE} places")
     return f"{value:f}"
+
+
+_DECIMALS: Mapping[PhysicalType, tuple[Callable[[Any], str], int]] = {
+    "amount": (format_usd, _SCALE),
+    "billionths": (str, 0),
+    "decimal": (_decimal_text, _SCALE),
+}
+"""How they are told to the cast, and with how many places."""

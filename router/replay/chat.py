@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from policies.usage import TokenUsage
@@ -39,6 +40,68 @@ def request_body(value: Any) -> dict[str, Any] | None:
     body = mapping(value)
     messages = body.get("messages")
     return body if isinstance(messages, list) and messages else None
+
+
+def responses_body(request: Fields) -> dict[str, Any] | None:
+    """A request of the Responses API in the form of chat; None where its `input` is more than text and messages."""
+    found = chat_body(str(request.get("model")), request.get("input"), request)
+    if found is None:
+        return None
+    instructions = request.get("instructions")
+    before = [{"role": "system", "content": instructions}] if isinstance(instructions, str) and instructions else []
+    found["messages"] = before + [
+        {**message, "content": _parts(message.get("content"))} for message in found["messages"]
+    ]
+    if request.get("max_output_tokens") is not None:
+        found["max_completion_tokens"] = request["max_output_tokens"]
+    return found
+
+
+def _parts(content: Any) -> Any:
+    """Parts of a message, of which text is called otherwise there."""
+    if not isinstance(content, list):
+        return content
+    return [{"type": "text", "text": part.get("text")} if _is_text(part) else part for part in content]
+
+
+def _is_text(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") in ("input_text", "output_text")
+
+
+def response_of(value: Any) -> dict[str, Any]:
+    """A response however it was kept: its body, the chunks of its stream (in a list, or as they came), or bare text."""
+    if isinstance(value, str):
+        value = _events(value) or parsed(value)
+    if isinstance(value, list):
+        return _assembled([chunk for chunk in value if isinstance(chunk, dict)])
+    if isinstance(value, str) and value:
+        return {"choices": [{"message": {"content": value}}]}
+    return value if isinstance(value, dict) else {}
+
+
+def _events(text: str) -> list[Any]:
+    """The data of server-sent events; none where the text is something else."""
+    if not text.startswith(("data:", "event:")):
+        return []
+    return [parsed(line.removeprefix("data:").strip()) for line in text.splitlines() if line.startswith("data:")]
+
+
+def _assembled(chunks: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One response of all chunks: of chat completions, or of the Responses API, whose last event holds the whole."""
+    for chunk in chunks:
+        if chunk.get("type") == "response.completed":
+            return mapping(chunk.get("response"))
+    merged: dict[str, Any] = {}
+    texts: list[str] = []
+    for chunk in chunks:
+        merged |= {name: value for name, value in chunk.items() if value is not None}
+        texts += [mapping(choice.get("delta")).get("content") or "" for choice in chunk.get("choices") or ()]
+    return {**merged, "choices": [{"message": {"content": "".join(texts)}}]}
+
+
+def wrote_nothing(response: Fields) -> bool:
+    """Of embeddings, images and verdicts of moderation, which are no answers."""
+    return "choices" not in response and (isinstance(response.get("data"), list) or "results" in response)
 
 
 def chat_usage(response: Fields) -> TokenUsage | None:

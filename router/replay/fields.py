@@ -16,6 +16,7 @@ from router.replay.rows import MAX_COST_NUSD, MAX_TOKENS, BadRow
 
 Fields = Mapping[str, Any]
 
+_FIRST_ERROR = 400
 _NO_TIME = 1e20
 """More than the nanoseconds of any year that can be written."""
 _SECONDS_BELOW = 100_000_000_000
@@ -59,6 +60,14 @@ def parsed(text: str) -> Any:
 def text_of(value: Any) -> str:
     """A short text for a name; empty where there is none."""
     return value if isinstance(value, str) else "" if value is None else str(value)
+
+
+def is_failure(status: Any) -> bool:
+    """Of an HTTP status, a number or text; Helicone has numbers below 0 for what was cancelled or came too late."""
+    try:
+        return not 0 <= int(status) < _FIRST_ERROR
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def tokens(value: Any, name: str) -> int | None:

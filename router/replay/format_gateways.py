@@ -7,13 +7,21 @@ Helicone's export tool (examples/export/typescript) and docs.helicone.ai, `POST 
 
 from __future__ import annotations
 
+from typing import Any
+
+import orjson
+
 from policies.usage import TokenUsage
-from router.replay.chat import answer_text, chat_body, chat_usage, request_body
-from router.replay.fields import Fields, cost_of, first, instant_ms, mapping, text_of, tokens, usage_of
+from router.replay.chat import answer_text, chat_body, chat_usage, request_body, responses_body, wrote_nothing
+from router.replay.fields import Fields, cost_of, first, instant_ms, is_failure, mapping, text_of, tokens, usage_of
 from router.replay.rows import BadRow, LoggedRequest, NoCall
 
 _FAILED = frozenset({"failure", "failed", "error"})
-_FIRST_ERROR = 400
+_ANSWERING = ("completion", "responses", "anthropic_messages", "generate_content")
+"""In the names of calls (`CallTypes` in litellm's types) that a model answers in words."""
+_CUT = b"litellm_truncated"
+"""Stands in each text of which LiteLLM left out the middle, as it does beyond 2,048 characters unless told otherwise
+(MAX_STRING_LENGTH_PROMPT_IN_DB): what is left does not say how hard the whole was, or how long."""
 
 
 def is_litellm(record: Fields) -> bool:
@@ -23,16 +31,17 @@ def is_litellm(record: Fields) -> bool:
 def read_litellm(record: Fields) -> LoggedRequest:
     """Raises BadRow and NoCall: for failures, and for calls such as embeddings, whose answers no model wrote."""
     kind = text_of(record.get("call_type"))
-    if text_of(record.get("status")) in _FAILED or (kind and "completion" not in kind and "responses" not in kind):
+    if text_of(record.get("status")) in _FAILED or (kind and not any(name in kind for name in _ANSWERING)):
         raise NoCall
     model = text_of(record.get("model"))
     if not model:
         raise BadRow("no model", "model: found none; it must name the model that answered")
-    sent = record.get("proxy_server_request")
+    sent = mapping(record.get("proxy_server_request"))
     return LoggedRequest(
         model=model,
-        body=_messages_or_request(model, record.get("messages"), sent),
-        answer=answer_text(record.get("response")),
+        # The whole request, which holds its parameters, too, or else its messages alone.
+        body=_uncut(request_body(sent) or responses_body(sent) or chat_body(model, record.get("messages"))),
+        answer=_uncut(answer_text(record.get("response"))),
         usage=_litellm_usage(record),
         at_ms=instant_ms(record.get("startTime")),
         cost_nusd=cost_of(record.get("spend")),
@@ -40,9 +49,8 @@ def read_litellm(record: Fields) -> LoggedRequest:
     )
 
 
-def _messages_or_request(model: str, messages: object, sent: object) -> dict[str, object] | None:
-    """The whole request, which holds its parameters, too, or else its messages alone."""
-    return request_body(sent) or chat_body(model, messages)
+def _uncut(found: Any) -> Any:
+    return None if _CUT in orjson.dumps(found) else found
 
 
 def _litellm_usage(record: Fields) -> TokenUsage | None:
@@ -64,10 +72,9 @@ def is_helicone(record: Fields) -> bool:
 
 def read_helicone(record: Fields) -> LoggedRequest:
     """Raises BadRow and NoCall. Bodies that were left out of the export make a row without text."""
-    status = tokens(record.get("response_status"), "response_status")
-    if status is not None and status >= _FIRST_ERROR:
-        raise NoCall
     asked, answered = mapping(record.get("request_body")), mapping(record.get("response_body"))
+    if is_failure(record.get("response_status")) or wrote_nothing(answered):
+        raise NoCall
     model = text_of(
         first(record, "response_model", "model", "request_model", "model_override") or first(answered, "model")
         or first(asked, "model")
@@ -79,7 +86,7 @@ def read_helicone(record: Fields) -> LoggedRequest:
     )
     return LoggedRequest(
         model=model,
-        body=request_body(asked),
+        body=request_body(asked) or responses_body(asked),
         answer=answer_text(answered),
         usage=counted or chat_usage(answered),
         at_ms=instant_ms(first(record, "request_created_at", "created_at", "response_created_at")),

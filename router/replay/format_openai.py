@@ -8,19 +8,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from router.replay.chat import answer_text, chat_body, chat_usage, request_body
-from router.replay.fields import Fields, cost_of, first, instant_ms, mapping, text_of
+from router.replay.chat import (
+    answer_text,
+    chat_body,
+    chat_usage,
+    request_body,
+    response_of,
+    responses_body,
+    wrote_nothing,
+)
+from router.replay.fields import Fields, cost_of, first, instant_ms, is_failure, mapping, text_of
 from router.replay.rows import BadRow, LoggedRequest, NoCall
 
 _TIMES = ("created_at", "timestamp", "time", "created", "at")
 _COSTS = ("cost", "cost_usd", "spend")
+_NOT_JOINED = (
+    "a request of a batch without its answer; a file of such requests is joined to the answers where it is plain, not "
+    "packed, and its first line is a request"
+)
 _SENDERS = ("team", "team_id", "user", "user_id")
-_FIRST_ERROR = 400
 
 
 def is_openai(record: Fields) -> bool:
     """A pair, a line of a batch's input or output, or the body of a chat completion by itself."""
-    if isinstance(record.get("response"), (dict, str)) and isinstance(record.get("request"), (dict, str)):
+    if "response" in record and mapping(record.get("request")):
         return True
     if "custom_id" in record:
         return "body" in record or "response" in record
@@ -32,18 +43,18 @@ def read_openai(record: Fields) -> LoggedRequest:
     if "custom_id" in record:
         return _batch_line(record)
     if "request" in record:
-        return _pair(record, mapping(record["request"]), mapping(record["response"]))
+        return _pair(record, mapping(record["request"]), response_of(record.get("response")))
     return _bare(record)
 
 
 def _pair(record: Fields, request: dict[str, Any], response: dict[str, Any]) -> LoggedRequest:
     """Either side may be the body itself or hold it as `body`, beside headers and status."""
-    _refuse_failed(response)
-    asked, answered = mapping(request.get("body")) or request, mapping(response.get("body")) or response
-    _refuse_failed(answered)
+    _refuse_unanswered(response)
+    asked, answered = mapping(request.get("body")) or request, response_of(response.get("body")) or response
+    _refuse_unanswered(answered)
     return LoggedRequest(
         model=_model(first(answered, "model") or first(asked, "model")),
-        body=request_body(asked),
+        body=request_body(asked) or responses_body(asked),
         answer=answer_text(answered),
         usage=chat_usage(answered),
         at_ms=instant_ms(first(record, *_TIMES) or first(answered, "created", "created_at")),
@@ -55,13 +66,16 @@ def _pair(record: Fields, request: dict[str, Any], response: dict[str, Any]) -> 
 def _batch_line(record: Fields) -> LoggedRequest:
     """A line of a batch's output, which repeats no prompt; its `request` where the input was joined to it."""
     response = record.get("response")
+    if "response" not in record:
+        raise BadRow("missing usage", _NOT_JOINED)
     if not isinstance(response, dict):
         raise NoCall
-    _refuse_failed(response)
+    _refuse_unanswered(response)
     answered, asked = mapping(response.get("body")), mapping(record.get("body"))
+    _refuse_unanswered(answered)
     return LoggedRequest(
         model=_model(first(answered, "model") or first(asked, "model")),
-        body=request_body(asked),
+        body=request_body(asked) or responses_body(asked),
         answer=answer_text(answered),
         usage=chat_usage(answered),
         at_ms=instant_ms(first(answered, "created", "created_at")),
@@ -94,9 +108,9 @@ def _only_the_request(body: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name not in _OF_THE_ANSWER}
 
 
-def _refuse_failed(response: dict[str, Any]) -> None:
+def _refuse_unanswered(response: dict[str, Any]) -> None:
     status = first(response, "status_code", "status")
-    if response.get("error") or (isinstance(status, int) and status >= _FIRST_ERROR):
+    if not response or response.get("error") or is_failure(status) or wrote_nothing(response):
         raise NoCall
 
 

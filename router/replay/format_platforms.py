@@ -12,10 +12,20 @@ from typing import Any
 
 from policies.usage import TokenUsage
 from router.replay.chat import answer_text, chat_body, request_body
-from router.replay.fields import Fields, cost_of, first, instant_ms, mapping, parsed, text_of, tokens, usage_of
+from router.replay.fields import (
+    Fields,
+    cost_of,
+    first,
+    instant_ms,
+    is_failure,
+    mapping,
+    parsed,
+    text_of,
+    tokens,
+    usage_of,
+)
 from router.replay.rows import BadRow, LoggedRequest, NoCall
 
-_FIRST_ERROR = 400
 _ONLY_LENGTHS = (
     "found lengths in bytes, as Azure OpenAI itself writes them, and no tokens; API Management's log of language "
     "models (GatewayLlmLogs) holds tokens, and messages where they are logged"
@@ -52,7 +62,7 @@ def read_langfuse(record: Fields) -> LoggedRequest:
 
 def _langfuse_usage(record: Fields) -> TokenUsage | None:
     details = mapping(first(record, "usageDetails", "usage_details"))
-    if details:
+    if _side(details, "input") is not None:
         cached = _sum(details, ("input_cached_tokens", "input_cache_read", "cache_read_input_tokens"))
         return usage_of(
             _side(details, "input"), _side(details, "output"), cached, details.get("output_reasoning_tokens")
@@ -60,14 +70,17 @@ def _langfuse_usage(record: Fields) -> TokenUsage | None:
     usage = mapping(record.get("usage"))
     inputs, outputs = ("input", "promptTokens", "prompt_tokens"), ("output", "completionTokens", "completion_tokens")
     return usage_of(
-        first(usage, *inputs) if usage else first(record, "promptTokens", "inputTokens", "input_tokens"),
-        first(usage, *outputs) if usage else first(record, "completionTokens", "outputTokens", "output_tokens"),
+        first(usage, *inputs) if usage else first(record, "promptTokens", "inputTokens", "input_tokens", "inputUsage"),
+        first(usage, *outputs)
+        if usage
+        else first(record, "completionTokens", "outputTokens", "output_tokens", "outputUsage"),
     )
 
 
 def _side(details: Fields, side: str) -> int | None:
     """All tokens of one side, which are counted in parts that do not overlap."""
-    return _sum(details, [name for name in details if name.startswith((side, f"cache_read_{side}"))])
+    parts = (side, f"cache_read_{side}", f"cache_creation_{side}")
+    return _sum(details, [name for name in details if name.startswith(parts)])
 
 
 def _sum(details: Fields, names: Any) -> int | None:
@@ -77,38 +90,43 @@ def _sum(details: Fields, names: Any) -> int | None:
 
 
 def is_azure(record: Fields) -> bool:
-    if "properties" in record and ("category" in record or "operationName" in record):
-        return True
+    """`properties_s` and capitals are what becomes of the names in a workspace of Log Analytics."""
+    if first(record, "properties", "properties_s") is not None:
+        return first(record, "category", "Category", "operationName", "OperationName") is not None
     return "ModelName" in record and "PromptTokens" in record
 
 
 def read_azure(record: Fields) -> LoggedRequest:
     """A record of the resource's diagnostics or of API Management's gateway. Raises BadRow and NoCall.
 
-    What is asked of the model is its name: a deployment's own name says nothing of the price.
+    What is asked of the model is its name: a deployment's own name says nothing of the price. The gateway splits large
+    requests and answers into several records; those after the first call nothing.
     """
-    properties = {**record, **mapping(record.get("properties"))}
-    status = tokens(first(properties, "resultSignature", "ResultSignature"), "resultSignature")
-    if status is not None and status >= _FIRST_ERROR:
+    properties = {**record, **mapping(first(record, "properties", "properties_s"))}
+    if is_failure(first(properties, "resultSignature", "ResultSignature")):
         raise NoCall
-    if text_of(record.get("category")) in ("Audit", "Trace", "AzureOpenAIRequestUsage"):
+    if text_of(first(record, "category", "Category")) in ("Audit", "Trace", "AzureOpenAIRequestUsage"):
+        raise NoCall
+    usage = usage_of(
+        first(properties, "promptTokens", "PromptTokens", "prompt_tokens"),
+        first(properties, "completionTokens", "CompletionTokens", "completion_tokens"),
+    )
+    is_part = text_of(first(properties, "sequenceNumber", "SequenceNumber")) not in ("", "0")
+    if is_part and usage is None:
         raise NoCall
     model = text_of(
         first(properties, "modelName", "ModelName", "modelDeploymentName", "DeploymentName", "deploymentName")
     )
     if not model:
         raise BadRow("no model", "properties.modelName: found none; it must name the model that answered")
-    request = first(properties, "requestBody", "request", "requestMessages", "RequestMessages")
-    usage = usage_of(
-        first(properties, "promptTokens", "PromptTokens", "prompt_tokens"),
-        first(properties, "completionTokens", "CompletionTokens", "completion_tokens"),
-    )
+    texts = {} if is_part else properties
+    request = first(texts, "requestBody", "request", "requestMessages", "RequestMessages")
     if usage is None and request is None and "requestLength" in properties:
         raise BadRow("missing usage", _ONLY_LENGTHS)
     return LoggedRequest(
         model=model,
         body=request_body(request) or chat_body(model, _joined(request)),
-        answer=answer_text(first(properties, "responseBody", "response", "responseMessages", "ResponseMessages")),
+        answer=answer_text(first(texts, "responseBody", "response", "responseMessages", "ResponseMessages")),
         usage=usage,
         at_ms=instant_ms(first(properties, "time", "TimeGenerated", "timestamp")),
         application=text_of(first(properties, "objectId", "SubscriptionId", "subscriptionId")),

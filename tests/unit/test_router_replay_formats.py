@@ -81,6 +81,8 @@ PAIR = {"request": REQUEST, "response": RESPONSE, "cost": 0.00087, "user": "kitc
 STORED = {**RESPONSE, "object": "chat.completion", "messages": MESSAGES, "cost": 0.00087, "user": "kitchen"}
 BATCH = {"custom_id": "a", "body": {**REQUEST, "user": "kitchen"}, "response": {"status_code": 200, "body": RESPONSE}}
 
+EMBEDDING = {"object": "list", "data": [{"object": "embedding", "embedding": [0.5]}], "model": "text-embedding-3-small"}
+
 SAMPLES = {
     "litellm": SPEND, "helicone": HELICONE, "langfuse": LANGFUSE, "azure": AZURE, "plain": PLAIN, "openai": PAIR,
 }  # fmt: skip
@@ -142,11 +144,17 @@ def test_known_parameters_beside_the_prompt_are_kept() -> None:
         {**SPEND, "status": "failure"},
         {**SPEND, "call_type": "aembedding"},
         {**HELICONE, "response_status": 429},
+        {**HELICONE, "response_status": "-3"},
+        {**HELICONE, "response_body": EMBEDDING},
         {**LANGFUSE, "type": "SPAN"},
         {**LANGFUSE, "level": "ERROR"},
         {**AZURE, "resultSignature": "500"},
+        {**AZURE, "properties": json.dumps({"modelName": "gpt-4", "requestMessages": MESSAGES, "sequenceNumber": 1})},
         {**PAIR, "response": {"error": {"message": "no"}}},
         {**PAIR, "response": {"status_code": 503, "body": {}}},
+        {**PAIR, "response": None},
+        {**PAIR, "response": EMBEDDING},
+        {**BATCH, "response": {"status_code": 200, "body": EMBEDDING}},
         {"custom_id": "a", "response": None, "error": {"code": "expired"}},
     ],
 )
@@ -197,3 +205,94 @@ def test_a_pair_may_hold_headers_around_its_bodies() -> None:
     wrapped = {"request": {"method": "POST", "body": REQUEST}, "response": {"status_code": 200, "body": RESPONSE}}
     assert read_record(wrapped, None).body == REQUEST
     assert read_record(pair("Hi"), None).usage == TokenUsage(10, 120)
+
+
+# ---- how else the same is kept -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call_type", ["anthropic_messages", "aresponses", "agenerate_content", "atext_completion"])
+def test_every_call_that_a_model_answers_in_words_counts(call_type: str) -> None:
+    assert read_record({**SPEND, "call_type": call_type}, None).usage == TokenUsage(21, 4, 16)
+
+
+def test_a_prompt_that_litellm_cut_is_none() -> None:
+    cut = "Prove ... (litellm_truncated skipped 9000 chars. To increase the limit ...) ...it."
+    request = read_record({**SPEND, "messages": [{"role": "user", "content": cut}], "response": cut}, None)
+    assert (request.body, request.answer) == (None, None)
+    assert request.usage == TokenUsage(21, 4, 16)
+
+
+def test_helicones_csv_doubles_its_quotes_twice() -> None:
+    row = {**HELICONE, "request_body": json.dumps(REQUEST).replace('"', '""'), "response_body": None}
+    assert read_record(row, None).body == REQUEST
+
+
+def test_all_that_langfuse_counts_of_a_side_is_a_part_of_it() -> None:
+    counts = {"input": 5, "cache_creation_input_tokens": 9, "cache_read_input_tokens": 7, "output": 4, "total": 25}
+    assert read_record({**LANGFUSE, "usageDetails": counts}, None).usage == TokenUsage(21, 4, 7)
+    shown = {k: v for k, v in LANGFUSE.items() if k != "usageDetails"} | {"inputUsage": 21, "outputUsage": 4}
+    assert read_record(shown, None).usage == TokenUsage(21, 4)
+
+
+def test_azures_records_are_known_by_the_names_of_log_analytics_too() -> None:
+    row = {"TimeGenerated": TIME, "Category": "GatewayLlmLogs", "properties_s": AZURE["properties"]}
+    assert read_record(row, None) == read_record(AZURE, None)
+
+
+CHUNKS = [
+    {"model": "gpt-4", "created": 1_760_000_000, "choices": [{"delta": {"role": "assistant", "content": None}}]},
+    {"model": "gpt-4", "choices": [{"delta": {"content": "Two "}}], "usage": None},
+    {"model": "gpt-4", "choices": [{"delta": {"content": "metres."}, "finish_reason": "stop"}]},
+    {"model": "gpt-4", "choices": [], "usage": RESPONSE["usage"]},
+]
+EVENTS = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in CHUNKS) + "data: [DONE]\n\n"
+
+
+@pytest.mark.parametrize(
+    "streamed", [CHUNKS, EVENTS, {"status_code": 200, "body": EVENTS}], ids=["list", "text", "body"]
+)
+def test_a_streamed_answer_is_put_together(streamed: object) -> None:
+    assert read_record({**PAIR, "response": streamed}, None) == read_record(PAIR, None)
+
+
+def test_an_answer_may_be_bare_text() -> None:
+    request = read_record({"request": REQUEST, "response": "Two metres."}, None)
+    assert (request.model, request.answer, request.usage) == ("gpt-4", "Two metres.", None)
+
+
+def test_columns_called_request_and_response_hold_plain_text_too() -> None:
+    row = {"model": "gpt-4", "request": "How high?", "response": "Two metres.", "input_tokens": 3, "output_tokens": 4}
+    request = read_record(row, None)
+    assert request.body == {"model": "gpt-4", "messages": [{"role": "user", "content": "How high?"}]}
+
+
+RESPONDED = {
+    "object": "response",
+    "created_at": 1_760_000_000,
+    "model": "gpt-4",
+    "status": "completed",
+    "output": [{"type": "message", "content": [{"type": "output_text", "text": "Two metres."}]}],
+    "usage": {"input_tokens": 21, "output_tokens": 4, "input_tokens_details": {"cached_tokens": 16}},
+}
+COMPLETED = f"event: response.completed\ndata: {json.dumps({'type': 'response.completed', 'response': RESPONDED})}\n\n"
+
+
+@pytest.mark.parametrize("response", [RESPONDED, COMPLETED], ids=["whole", "streamed"])
+@pytest.mark.parametrize(
+    "asked",
+    ["How high is the gate?", [{"role": "user", "content": [{"type": "input_text", "text": "How high is the gate?"}]}]],
+)
+def test_the_responses_api_is_read_as_chat(asked: object, response: object) -> None:
+    request = {"model": "gpt-4", "instructions": "Be brief.", "input": asked, "max_output_tokens": 50}
+    found = read_record({"request": request, "response": response}, None)
+    assert found.body is not None
+    system, user = found.body["messages"]
+    assert system == MESSAGES[0]
+    assert user["content"] in (MESSAGES[1]["content"], [{"type": "text", "text": MESSAGES[1]["content"]}])
+    assert found.body["max_completion_tokens"] == 50
+    assert (found.answer, found.usage) == ("Two metres.", TokenUsage(21, 4, 16))
+
+
+def test_a_request_of_a_batch_that_was_not_joined_says_so() -> None:
+    with pytest.raises(BadRow, match="plain, not packed"):
+        read_record({"custom_id": "a", "body": REQUEST}, None)

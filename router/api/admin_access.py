@@ -17,6 +17,7 @@ from typing import Annotated, Any, ClassVar
 
 import redis
 from fastapi import APIRouter, Depends, Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
@@ -110,6 +111,7 @@ class _AdminRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
+        parameters = _parameters_of(self.dependant)
 
         async def translated(request: Request) -> Response:
             # Not as a dependency: FastAPI reads and parses the body before it asks those.
@@ -119,6 +121,8 @@ class _AdminRoute(APIRoute):
                     f"This needs a key of role {' or '.join(self.roles)}; the one given is of role {principal.role}."
                 )
             request.state.caller = Caller(principal.key_id, principal.team_id, principal.role)
+            if request.method == "GET":
+                _check_parameters(request, parameters)
             try:
                 return await handle(request)
             except UnknownEntryError as error:
@@ -129,6 +133,22 @@ class _AdminRoute(APIRoute):
                 raise StoreUnavailable(f"the budget counters are out of reach: {error}") from error
 
         return translated
+
+
+def _parameters_of(dependant: Dependant) -> dict[str, None]:
+    """The names that a query may have, its dependencies' included, in their order."""
+    names = dict.fromkeys(parameter.alias for parameter in dependant.query_params)
+    for each in dependant.dependencies:
+        names |= _parameters_of(each)
+    return names
+
+
+def _check_parameters(request: Request, allowed: Collection[str]) -> None:
+    """Raises InvalidRequest for a parameter that is none here: a filter that nobody reads would let everything in."""
+    for name in request.query_params:
+        if name not in allowed:
+            known = f"allowed are {', '.join(allowed)}" if allowed else "none is allowed"
+            raise InvalidRequest(f"there is no parameter {name!r} of {request.url.path}; {known}", param=name)
 
 
 def router_for(authenticate: Authenticate, roles: Collection[Role]) -> APIRouter:

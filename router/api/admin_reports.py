@@ -19,7 +19,7 @@ from router.reports.files import FileFormat, table_as_bytes
 from router.reports.library import ReportTerms, chargeback_report, line_items, savings_report
 from router.reports.machine_reports import machine_break_even, machine_utilization
 from router.reports.overview import overview, overview_as_csv, overview_as_json
-from router.reports.periods import report_period
+from router.reports.periods import ReportPeriod, report_period
 from router.reports.render import table_as_json
 from router.reports.tables import ReportTable
 from router.stores.administration import budget_states, team_of
@@ -30,6 +30,7 @@ Answer = dict[str, Any] | Response
 _Names = Annotated[list[str] | None, Query()]
 By = Annotated[list[str] | None, Query(description="What lines differ in; may be repeated.")]
 OutputFormat = Annotated[FileFormat, Query(alias="format")]
+OutputFormatOrFocus = Annotated[FileFormat | Literal["focus"], Query(alias="format")]
 
 
 def _where(
@@ -53,18 +54,22 @@ def _where(
 WhereOf = Annotated[dict[str, tuple[str, ...]], Depends(_where)]
 
 
-def _asked(
-    where: WhereOf,
+def _span(
     from_text: Annotated[str | None, Query(alias="from")] = None,
     to_text: Annotated[str | None, Query(alias="to")] = None,
     period: str | None = None,
     timezone: str = "UTC",
-    currency: str = "USD",
-) -> ReportTerms:
+) -> ReportPeriod:
     try:
-        span = report_period(SYSTEM_CLOCK.now(), from_text=from_text, to_text=to_text, name=period, timezone=timezone)
+        return report_period(SYSTEM_CLOCK.now(), from_text=from_text, to_text=to_text, name=period, timezone=timezone)
     except ValueError as error:
         raise InvalidRequest(str(error)) from error
+
+
+SpanOf = Annotated[ReportPeriod, Depends(_span)]
+
+
+def _asked(where: WhereOf, span: SpanOf, currency: str = "USD") -> ReportTerms:
     return ReportTerms(span, where, currency)
 
 
@@ -84,16 +89,16 @@ def add_administering(router: APIRouter, source: AdminSource) -> None:
         response_model=None,
         **documented("Say how busy machines are, and what they really cost", examples.UTILIZATION),
     )
-    def utilization(asked: TermsOf, output: OutputFormat = "json") -> Answer:
-        return _answer(_checked(lambda: machine_utilization(source, asked.period, SYSTEM_CLOCK.now())), output)
+    def utilization(span: SpanOf, output: OutputFormat = "json") -> Answer:
+        return _answer(_checked(lambda: machine_utilization(source, span, SYSTEM_CLOCK.now())), output)
 
     @router.get(
         "/reports/break-even",
         response_model=None,
         **documented("Say from how many requests a day on machines are cheaper than APIs", examples.BREAK_EVEN),
     )
-    def break_even(asked: TermsOf, output: OutputFormat = "json") -> Answer:
-        table, curves = _checked(lambda: machine_break_even(source, asked.period, SYSTEM_CLOCK.now()))
+    def break_even(span: SpanOf, output: OutputFormat = "json") -> Answer:
+        table, curves = _checked(lambda: machine_break_even(source, span, SYSTEM_CLOCK.now()))
         return _answer(table, output, curves)
 
 
@@ -103,16 +108,11 @@ def _add_savings(router: APIRouter, source: AdminSource) -> None:
         response_model=None,
         **documented("Compare what was spent with what the baseline would have cost", examples.SAVINGS),
     )
-    def savings(
-        caller: CallerOf,
-        asked: TermsOf,
-        by: By = None,
-        output: Annotated[FileFormat | Literal["focus"], Query(alias="format")] = "json",
-    ) -> Answer:
+    def savings(caller: CallerOf, asked: TermsOf, by: By = None, output: OutputFormatOrFocus = "json") -> Answer:
         """Without `by`, in several ways at once. `focus` is line items, which only some filters can narrow down."""
         terms = _scoped(source, caller, asked)
         if output == "focus":
-            return _checked(lambda: Response(line_items(source, terms, by or ()), media_type=CONTENT_TYPES["csv"]))
+            return _line_items(source, terms, by)
         if by or output not in ("json", "csv"):
             table = _checked(lambda: savings_report(source, terms, tuple(by or ("team",)), SYSTEM_CLOCK.now()))
             return _answer(table, output)
@@ -125,9 +125,11 @@ def _add_chargeback(router: APIRouter, source: AdminSource) -> None:
         response_model=None,
         **documented("Share out all that a period really cost", examples.CHARGEBACK),
     )
-    def chargeback(caller: CallerOf, asked: TermsOf, by: By = None, output: OutputFormat = "json") -> Answer:
-        """By team, where `by` says nothing else."""
+    def chargeback(caller: CallerOf, asked: TermsOf, by: By = None, output: OutputFormatOrFocus = "json") -> Answer:
+        """By team, where `by` says nothing else. `focus` as of savings."""
         terms = _scoped(source, caller, asked)
+        if output == "focus":
+            return _line_items(source, terms, by)
         table = _checked(lambda: chargeback_report(source, terms, tuple(by or ("team",)), SYSTEM_CLOCK.now()))
         return _answer(table, output)
 
@@ -149,6 +151,10 @@ def _overview(source: AdminSource, terms: ReportTerms, output: FileFormat) -> An
     if output == "csv":
         return Response(overview_as_csv(shown), media_type=CONTENT_TYPES["csv"])
     return overview_as_json(shown)
+
+
+def _line_items(source: AdminSource, terms: ReportTerms, by: list[str] | None) -> Response:
+    return Response(_checked(lambda: line_items(source, terms, by or ())), media_type=CONTENT_TYPES["csv"])
 
 
 def _answer(table: ReportTable, output: FileFormat, curves: Sequence[Picture] = ()) -> Answer:

@@ -33,7 +33,7 @@ from router.cli.report_options import (
     filters,
     terms,
 )
-from router.cli.report_output import write_focus, write_table
+from router.cli.report_output import warn_of, write_focus, write_table
 from router.cli.report_verify import verify
 from router.reports.library import ReportTerms, chargeback_report, savings_report
 from router.reports.machine_reports import machine_break_even, machine_utilization
@@ -106,13 +106,25 @@ def chargeback(
     team: TeamFilter = None,
     project: ProjectFilter = None,
     key: KeyFilter = None,
+    user: UserFilter = None,
+    tag: TagFilter = None,
+    model: ModelFilter = None,
+    provider: ProviderFilter = None,
+    alias: AliasFilter = None,
+    reason: ReasonFilter = None,
+    task: TaskFilter = None,
+    tier: TierFilter = None,
+    status: StatusFilter = None,
     output: FormatOption = "table",
     place: OutputOption = None,
     details: DetailsOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Share out all that a period really cost, idle machines too: by team, unless --by says otherwise."""
-    where = filters(team=team, project=project, key=key)
+    where = filters(
+        team=team, project=project, key=key, user=user, tag=tag, model=model, provider=provider, alias=alias,
+        reason=reason, task=task, tier=tier, status=status,
+    )  # fmt: skip
     with administration(config) as services:
         asked = terms(
             services, from_text=from_text, to_text=to_text, period=period, timezone=timezone, currency=currency,
@@ -167,6 +179,7 @@ def _show_overview(services: AdminServices, asked: ReportTerms, output: str) -> 
     if output == "json":
         print_json(overview_as_json(shown))
     elif output == "csv":
+        warn_of(shown.account.unmatched)
         typer.echo(overview_as_csv(shown), nl=False)
     else:
         print_overview(shown, Console())

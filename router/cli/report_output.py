@@ -10,10 +10,12 @@ from typing import Literal
 import typer
 from rich.console import Console
 
+from router.cli.options import warn
 from router.delivery.deliver import deliver
 from router.reports.exports.drawing import Picture
 from router.reports.exports.formats import CONTENT_TYPES
 from router.reports.files import FileFormat, file_name, table_as_bytes
+from router.reports.filters import unmatched_in_words
 from router.reports.library import ReportTerms, line_items
 from router.reports.periods import ReportPeriod
 from router.reports.render import print_table
@@ -46,12 +48,21 @@ def write_table(
         else:
             _deliver(services, place, name, _as_text(table, details), "text/plain; charset=utf-8")
         return
+    warn_of(table.unmatched)
     _write(services, place, name, table_as_bytes(table, output, curves), CONTENT_TYPES[output])
+
+
+def warn_of(unmatched: Sequence[tuple[str, str]]) -> None:
+    """Whoever reads a file of rows does not see the sentences that a page and a terminal show."""
+    for sentence in unmatched_in_words(unmatched):
+        warn(sentence)
 
 
 def write_focus(services: AdminServices, terms: ReportTerms, by: Sequence[str], place: str | None) -> None:
     """As `write_table`."""
     content = line_items(services, terms, by)
+    if content.count(b"\n") == 1:
+        warn("there are no line items in this time: the file has its heading alone")
     _write(services, place, file_name("focus", terms.period, "csv"), content, CONTENT_TYPES["csv"])
 
 

@@ -49,6 +49,11 @@ class Question:
     spread: bool = False
     lengths: AnswerLengths = ALL_ALIKE
 
+    @property
+    def is_of_models_alone(self) -> bool:
+        """Then the unused hours of their machines are in it, which are no team's, nor anything else's."""
+        return set(self.where) == {"model"}
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -89,6 +94,15 @@ class Account:
     def simulated(self) -> bool:
         """Whether any of it was never paid to anyone."""
         return self.total.figures.simulated_count > 0 or any(hour.simulated for hour in self.hours)
+
+    @property
+    def unmatched(self) -> tuple[tuple[str, str], ...]:
+        """The filters, by name and value, that nothing in it answers to."""
+        named = [(name, value) for name, values in self.question.where.items() for value in values]
+        cells = [posting.cell for posting in self.postings]
+        return tuple(
+            (name, value) for name, value in named if not any(is_let_in(cell, {name: (value,)}) for cell in cells)
+        )
 
     @cached_property
     def total(self) -> Line:
@@ -202,7 +216,7 @@ def _shown(question: Question, left: Mapping[Bucket, int]) -> Iterator[Bucket]:
     whose machines they are."""
     where = question.where
     for bucket in left:
-        if not where or (set(where) == {"model"} and bucket.source in where["model"]):
+        if not where or (question.is_of_models_alone and bucket.source in where["model"]):
             yield bucket
 
 

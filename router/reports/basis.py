@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 
 from policies.money import format_usd
 from policies.sampling import VERSION
-from router.reports.account import Account
+from router.reports.account import Account, Question
 from router.reports.currency import money_text
 from router.reports.figures import percent
+from router.reports.filters import unmatched_in_words
 from router.reports.periods import HOUR_MS, local_text
 from router.reports.tables import Provenance
 from router.stores.cells import ROUTER, Books, Cell
@@ -54,8 +55,9 @@ def _counterfactual(account: Account) -> Iterator[str]:
     )
     found = account.corrections
     if found.sample_count:
+        of_all = " of the whole ledger" if account.question.where else ""
         yield (
-            f"{found.sample_count} shadow samples, requests that really went to the baseline too, correct that "
+            f"{found.sample_count} shadow samples{of_all}, requests that really went to the baseline too, correct that "
             f"estimate by {_money(account, figures.correction)}, model by model and task by task (estimator {VERSION})."
         )
         unsampled = sum(one.unsampled_nusd for one in found.estimate.by_stratum.values())
@@ -79,12 +81,10 @@ def _counterfactual(account: Account) -> Iterator[str]:
 
 
 def _costs(account: Account, closed: Mapping[str, int | None]) -> Iterator[str]:
+    yield from unmatched_in_words(account.unmatched)
     yield from _machines(account, closed)
     if account.question.where:
-        yield (
-            "The report is restricted: hours of machines that nobody used, and the machine of the router, are in the "
-            "report of all."
-        )
+        yield f"The report is restricted: {_left_out(account.question)} in the report of all."
     yield from _observed(account)
     figures = account.total.figures
     if figures.simulated_count:
@@ -99,6 +99,14 @@ def _costs(account: Account, closed: Mapping[str, int | None]) -> Iterator[str]:
     words = account.question.currency.in_words(period.from_ms, period.to_ms)
     if words:
         yield words
+
+
+def _left_out(question: Question) -> str:
+    if question.spread:
+        return "machines that nobody used at all are"
+    if question.is_of_models_alone:
+        return "the machine of the router is"
+    return "hours of machines that nobody used, and the machine of the router, are"
 
 
 def _machines(account: Account, closed: Mapping[str, int | None]) -> Iterator[str]:

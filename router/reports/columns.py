@@ -67,6 +67,7 @@ def account_table(
         total=(*("total" if at == 0 else None for at in range(len(by))), *values_of(total)),
         basis=tuple(basis),
         filters=tuple((name, value) for name, values in question.where.items() for value in values),
+        unmatched=account.unmatched,
         currency=question.currency.code,
         simulated=account.simulated,
         provenance=made,

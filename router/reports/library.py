@@ -17,11 +17,14 @@ from router.reports.basis import provenance
 from router.reports.chargeback import CHARGEABLE, chargeback_table
 from router.reports.currency import USD, Currency, currency_of
 from router.reports.dimensions import DIMENSIONS, Where, check_dimensions
+from router.reports.exports.focus import Account as LineItemAccount
 from router.reports.exports.focus import focus_csv, focus_rows
+from router.reports.filters import check_filters
 from router.reports.narrowed import NarrowedBooks
 from router.reports.periods import ReportPeriod, unix_ms
 from router.reports.savings import savings_table
 from router.reports.tables import ReportTable
+from router.stores.base import Directory
 from router.stores.cells import ROUTER, Books
 
 
@@ -30,6 +33,8 @@ class ReportSource(Protocol):
 
     @property
     def config(self) -> Config: ...
+    @property
+    def directory(self) -> Directory: ...
     @property
     def books(self) -> Books: ...
     @property
@@ -46,14 +51,14 @@ class ReportTerms:
 
 
 def savings_report(source: ReportSource, terms: ReportTerms, by: tuple[str, ...], now: datetime) -> ReportTable:
-    """Raises ValueError with a sentence for dimensions or a currency that there are not, and StoreUnavailable."""
+    """As `account_of`."""
     check_dimensions(by, DIMENSIONS)
     account = account_of(source, terms, by)
     return savings_table(account, by, provenance(source.books, account, prices_sha256(source.config)), unix_ms(now))
 
 
 def chargeback_report(source: ReportSource, terms: ReportTerms, by: tuple[str, ...], now: datetime) -> ReportTable:
-    """As `savings_report`."""
+    """As `account_of`."""
     check_dimensions(by, CHARGEABLE)
     account = account_of(source, terms, by, spread=True)
     return chargeback_table(account, by, provenance(source.books, account, prices_sha256(source.config)), unix_ms(now))
@@ -61,16 +66,21 @@ def chargeback_report(source: ReportSource, terms: ReportTerms, by: tuple[str, .
 
 def line_items(source: ReportSource, terms: ReportTerms, by: Collection[str]) -> bytes:
     """The FOCUS columns of a period as CSV. Raises ValueError where they are told to be what they are not: by
-    something, in another currency, or restricted by what no line item has."""
+    something, in another currency, or restricted by what no line item has; and for filters that there are not."""
     if by:
         raise ValueError(f"line items are by day, team and model, and not by {', '.join(by)}: leave it out")
     if terms.currency != "USD":
         raise ValueError(f"line items are in USD, as FOCUS has the currency that is billed; found {terms.currency}")
     books = NarrowedBooks.of(source.books, terms.where)
-    return focus_csv(focus_rows(books, terms.period.from_ms, terms.period.to_ms))
+    check_filters(source, terms.where, terms.period)
+    whose = LineItemAccount(team_names={team.id: team.name for team in source.directory.list_teams()})
+    return focus_csv(focus_rows(books, terms.period.from_ms, terms.period.to_ms, whose))
 
 
 def account_of(source: ReportSource, terms: ReportTerms, by: tuple[str, ...], *, spread: bool = False) -> Account:
+    """Raises ValueError with a sentence for dimensions, filters or a currency that there are not, and
+    StoreUnavailable."""
+    check_filters(source, terms.where, terms.period)
     question = Question(
         period=terms.period,
         by=by,

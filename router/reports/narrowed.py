@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Self
 
-from router.reports.dimensions import FACETS, Where
+from router.reports.dimensions import Where, narrowing
 from router.stores.cells import Books, Cell, Dimension, Filter, HourCost, ShadowSample
 
 _NARROWS = ("team", "project", "key", "alias", "provider")
@@ -27,7 +27,7 @@ class NarrowedBooks:
         for name in where:
             if name not in _NARROWS:
                 raise ValueError(f"line items cannot be restricted by {name!r}; allowed are {', '.join(_NARROWS)}")
-        return cls(books, {FACETS[name].needs[0]: values for name, values in where.items()})
+        return cls(books, narrowing(where))
 
     def cells(self, from_ms: int, to_ms: int, by: Sequence[Dimension], where: Filter | None = None) -> tuple[Cell, ...]:
         return self._books.cells(from_ms, to_ms, by, self._both(where or {}))

@@ -17,7 +17,7 @@ from router.reports.columns import COUNTS
 from router.reports.dimensions import CAUSES
 from router.reports.library import ReportSource, ReportTerms, account_of, prices_sha256
 from router.reports.periods import unix_ms
-from router.reports.render import amounts_as_json, provenance_as_json, without_formula
+from router.reports.render import amounts_as_json, filters_as_json, provenance_as_json, without_formula
 from router.reports.tables import Provenance
 from router.stores.entries import as_iso, budget_state_as_json
 
@@ -56,7 +56,7 @@ class Overview:
 
 
 def overview(source: ReportSource, terms: ReportTerms, now: datetime, budgets: Sequence[BudgetState] = ()) -> Overview:
-    """Raises ValueError with a sentence for a currency that there is not, and StoreUnavailable."""
+    """Raises ValueError with a sentence for a currency or filters that there are not, and StoreUnavailable."""
     account = account_of(source, terms, BREAKDOWNS)
     made = provenance(source.books, account, prices_sha256(source.config))
     return Overview(account, made, unix_ms(now), tuple(budgets))
@@ -82,6 +82,7 @@ def overview_as_json(shown: Overview) -> dict[str, Any]:
         "currency": shown.currency,
         "team": next(iter(where.get("team", ())), None),
         "filters": {name: sorted(values) for name, values in where.items()},
+        "unmatched_filters": filters_as_json(account.unmatched),
         "baseline_models": list(shown.baseline_models),
         "total": line_as_json(shown.total, shown.currency),
         **{f"by_{name}": [line_as_json(line, shown.currency) for line in shown.lines(name)] for name in BREAKDOWNS},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -117,7 +117,8 @@ def table_as_json(table: ReportTable) -> dict[str, Any]:
         "timezone": table.timezone,
         "currency": table.currency,
         "generated_at": as_iso(table.generated_at_ms),
-        "filters": [{"name": name, "value": value} for name, value in table.filters],
+        "filters": filters_as_json(table.filters),
+        "unmatched_filters": filters_as_json(table.unmatched),
         "columns": [_column_as_json(column) for column in table.columns],
         "rows": [row_as_json(table, row) for row in table.rows],
         "total": None if table.total is None else row_as_json(table, table.total),
@@ -137,6 +138,10 @@ def amounts_as_json(name: str, amount: int | None, currency: str) -> dict[str, s
     """Under `<name>_usd` the decimal, under `<name>_nusd` the billionths; other currencies likewise."""
     unit = currency.lower()
     return {f"{name}_{unit}": None if amount is None else format_usd(amount), f"{name}_n{unit}": amount}
+
+
+def filters_as_json(filters: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"name": name, "value": value} for name, value in filters]
 
 
 def provenance_as_json(made: Provenance) -> dict[str, Any]:

@@ -62,8 +62,8 @@ class ReportTable:
     """Rows and their total over [from_ms, to_ms), Unix milliseconds. `name` is that of the report: savings, chargeback.
 
     `basis` says in sentences what the figures rest on: whoever shows the table shows them, too. Days and months are
-    those of `timezone`. `filters` are the names and values that it is restricted to. A report that has no sense of a
-    total has None for it.
+    those of `timezone`. `filters` are the names and values that it is restricted to, `unmatched` those of them that
+    nothing in it answers to. A report that has no sense of a total has None for it.
     """
 
     name: str
@@ -77,6 +77,7 @@ class ReportTable:
     total: tuple[Value, ...] | None
     basis: tuple[str, ...] = ()
     filters: tuple[tuple[str, str], ...] = ()
+    unmatched: tuple[tuple[str, str], ...] = ()
     currency: str = "USD"
     simulated: bool = False
     """Whether any of it was never paid to anyone."""

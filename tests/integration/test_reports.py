@@ -122,6 +122,11 @@ def test_other_currencies_are_converted_and_say_so(client: TestClient) -> None:
         ({"format": "focus", "by": "team"}, "line items are by day, team and model"),
         ({"format": "focus", "currency": "CNY"}, "line items are in USD"),
         ({"by": "day", "from": "1970-01-01"}, "too many rows"),
+        ({"model": "smal"}, "there is no model 'smal', nor was there in this time: did you mean small?"),
+        ({"provider": "aws"}, "no provider 'aws', nor was there in this time: there are vllm, openai"),
+        ({"project": "x", "by": "team"}, "there is no project 'x', nor was there in this time: there is none"),
+        ({"key": "key_0", "format": "focus"}, "there is no key 'key_0'"),
+        ({"teams": "sales"}, "there is no parameter 'teams' of /admin/v1/reports/savings; allowed are by, format, "),
     ],
 )
 def test_what_cannot_be_reported_is_the_callers_mistake(
@@ -129,6 +134,53 @@ def test_what_cannot_be_reported_is_the_callers_mistake(
 ) -> None:
     answer = client.get("/reports/savings", params=query)
     assert (answer.status_code, answer.json()["message"].find(message) >= 0) == (400, True), answer.text
+
+
+@pytest.mark.parametrize("name", ["utilization", "break-even"])
+@pytest.mark.parametrize("query", [{"by": "model"}, {"team": "sales"}, {"currency": "CNY"}])
+def test_what_a_report_of_machines_does_not_know_is_not_passed_over(
+    client: TestClient, name: str, query: dict[str, str]
+) -> None:
+    answer = client.get(f"/reports/{name}", params=NOVEMBER | query)
+    assert answer.status_code == 400
+    (parameter,) = query
+    expected = f"no parameter {parameter!r} of /admin/v1/reports/{name}; allowed are format, from, to, period, timezone"
+    assert expected in answer.json()["message"]
+
+
+@pytest.mark.parametrize("name", ["savings", "chargeback"])
+def test_a_name_that_can_be_any_is_said_to_have_asked_for_nothing(client: TestClient, run: Command, name: str) -> None:
+    found = client.get(f"/reports/{name}", params=NOVEMBER | {"by": "user", "user": "amm", "tag": "batch"}).json()
+    assert found["unmatched_filters"] == [{"name": "user", "value": "amm"}, {"name": "tag", "value": "batch"}]
+    sentence = "Nothing in this report is of the user 'amm': no such request was booked."
+    assert sentence in found["basis"]
+    done = run(name, "--period", "2026-11", "--user", "amm", "--format", "csv")
+    assert (done.exit_code, sentence in done.stderr) == (0, True)
+
+
+def test_what_was_taken_out_since_may_still_be_asked_for(client: TestClient, services: AdminServices) -> None:
+    services.ledger.append([spend_record("old", deployment="retired", key_id="key_old", started_at_ms=START_MS)])
+    for query in ({"model": "retired"}, {"key": "key_old"}, {"key": "key_old", "format": "focus"}):
+        assert client.get("/reports/savings", params=NOVEMBER | query).status_code == 200
+        assert client.get("/reports/savings", params={"period": "2026-10"} | query).status_code == 400
+
+
+def test_a_team_that_asked_for_nothing_has_an_empty_report(client: TestClient, services: AdminServices) -> None:
+    services.directory.create_team("research")
+    found = client.get("/reports/savings", params=NOVEMBER | {"by": "team", "team": "research"}).json()
+    assert (found["rows"], found["total"]["request_count"]) == ([], 0)
+    assert found["unmatched_filters"] == [{"name": "team", "value": "research"}]
+    assert client.get("/reports/savings", params=NOVEMBER | {"team": "nobody"}).status_code == 404
+
+
+def test_a_viewer_is_told_of_the_keys_of_its_own_team_alone(services: AdminServices) -> None:
+    services.directory.create_project("support", "support-chat")
+    services.directory.create_project("sales", "sales-chat")
+    viewer = client_of(services, "viewer", "sales")
+    answers = [viewer.get("/reports/savings", params={"project": f"{name}-chat"}) for name in ("support", "nobody")]
+    assert [answer.status_code for answer in answers] == [400, 400]
+    assert answers[0].json()["message"].replace("support", "nobody") == answers[1].json()["message"]
+    assert viewer.get("/reports/savings", params={"project": "sales-chat"}).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["savings", "chargeback", "utilization", "break-even"])
@@ -184,9 +236,23 @@ def test_a_narrowed_overview_names_what_it_is_narrowed_to(run: Command) -> None:
     assert "hours of machines that nobody used" in " ".join(done.stdout.split())
 
 
-def test_line_items_are_written_for_other_tools(run: Command) -> None:
-    done = run("savings", "--period", "2026-11", "--team", "sales", "--format", "focus")
-    assert {row["SubAccountId"] for row in csv.DictReader(io.StringIO(done.stdout))} == {"sales"}
+def test_line_items_are_written_for_other_tools(run: Command, client: TestClient, services: AdminServices) -> None:
+    services.directory.create_team("research", "Research & Development")
+    services.ledger.append([spend_record("r", team_id="research", started_at_ms=START_MS, deployment="small")])
+    for name in ("savings", "chargeback"):
+        done = run(name, "--period", "2026-11", "--team", "research", "--format", "focus")
+        (row,) = csv.DictReader(io.StringIO(done.stdout))
+        assert (row["SubAccountId"], row["SubAccountName"]) == ("research", "Research & Development")
+        query = NOVEMBER | {"team": "research", "format": "focus"}
+        answer = client.get(f"/reports/{name}", params=query)
+        assert answer.text.splitlines() == done.stdout.splitlines()
+
+
+def test_a_file_without_line_items_is_told_from_one_that_has_some(run: Command) -> None:
+    done = run("savings", "--period", "2026-11", "--alias", "gpt-4", "--alias", "auto", "--format", "focus")
+    assert "line items" not in done.stderr
+    done = run("savings", "--period", "2024", "--format", "focus")
+    assert (done.exit_code, "there are no line items in this time" in done.stderr) == (0, True)
 
 
 def test_details_show_every_column(run: Command) -> None:

@@ -66,3 +66,5 @@ def test_its_basis_says_by_what_costs_are_shared() -> None:
     assert "No machine has hours in the ledger" in basis
     assert "the router's machine by requests" in basis
     assert "counterfactual" not in basis
+    restricted = table_of(RecordBooks([spend_record(started_at_ms=FROM_MS)]), "team", where={"team": ["support"]})
+    assert "The report is restricted: machines that nobody used at all are in the report of all." in restricted.basis

@@ -30,6 +30,11 @@ def test_only_what_is_let_in_is_summed_up() -> None:
     assert NarrowedBooks.of(WHOLE, {"team": ["support"]}).samples(*SPAN) == ()
 
 
+def test_those_without_one_are_let_in_by_the_name_for_that() -> None:
+    own = NarrowedBooks.of(WHOLE, {"project": ["(none)"]})
+    assert own.cells(*SPAN, ["project_id"]) == WHOLE.cells(*SPAN, ["project_id"]) != ()
+
+
 def test_machines_are_nobodys() -> None:
     own = NarrowedBooks.of(WHOLE, {"alias": ["gpt-4"]})
     assert (own.hour_costs(*SPAN), own.closed_until_ms("mistral-7b")) == ((), None)

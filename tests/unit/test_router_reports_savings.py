@@ -93,6 +93,16 @@ def test_what_was_simulated_and_what_was_only_observed_is_told() -> None:
     assert "routing would have booked 1.0000 USD for them in place of 10.0000 USD" in basis
 
 
+def test_a_restricted_report_says_what_is_left_out_of_it() -> None:
+    ledger = RecordBooks([spend_record(started_at_ms=FROM_MS)])
+    for where, left_out in (
+        ({"team": ["support"]}, "hours of machines that nobody used, and the machine of the router, are"),
+        ({"model": ["mistral-7b"]}, "the machine of the router is"),
+    ):
+        restricted = table_of(ledger, "team", where=where)
+        assert f"The report is restricted: {left_out} in the report of all." in restricted.basis
+
+
 def test_idle_hours_of_simulated_machines_are_told_where_nothing_was_asked() -> None:
     idle = HourCost(FROM_MS, "mistral-7b", "a100-40gb (simulated)", 1, 160)
     table = table_of(RecordBooks([], [idle]), "team")

@@ -31,14 +31,16 @@ def due_periods(report: ScheduledReport, known: Mapping[int, bool], now: datetim
     """The finished periods that are still to be made, oldest first.
 
     `known` are the periods that were ever begun, by their ends, and whether they are finished. What went by before the
-    first of them is nobody's; a report that was never made begins with the newest period.
+    first of them is nobody's, even where a clock was set back to it; a report that was never made begins with the
+    newest period.
     """
     since_ms = min(known, default=None)
     found: list[Period] = []
     window, moment = parse_window(report.period), now - SETTLING
     for _ in range(MAX_CATCH_UP):
         period = period_at(window, period_at(window, moment, report.timezone).start - _INSTANT, report.timezone)
-        if found and (since_ms is None or end_ms(period) < since_ms):
+        beyond = bool(found) if since_ms is None else end_ms(period) < since_ms
+        if beyond:
             break
         found.append(period)
         moment = period.start

@@ -35,7 +35,7 @@ class ReportFile:
 class ReportRuns(Protocol):
     """Who makes which report: `router.stores.sql_report_runs`. Raises StoreUnavailable."""
 
-    def known(self, schedule_id: str) -> Mapping[int, bool]: ...
+    def known(self, schedule_id: str, now_ms: int) -> Mapping[int, bool]: ...
     def claim(self, schedule_id: str, period_end_ms: int, now_ms: int, until_ms: int) -> int | None: ...
     def postpone(self, schedule_id: str, period_end_ms: int, attempt: int, until_ms: int, detail: str) -> None: ...
     def finish(self, schedule_id: str, period_end_ms: int, attempt: int, at_ms: int, detail: str) -> None: ...
@@ -87,7 +87,7 @@ class ReportScheduler:
     def poll(self) -> None:
         """Makes and delivers what is due. Raises StoreUnavailable; what was not done for that is found again."""
         for id, report in self._scheduled:
-            for period in due_periods(report, self._runs.known(id), self._clock.now()):
+            for period in due_periods(report, self._runs.known(id, self._now_ms()), self._clock.now()):
                 if self._stop.is_set():
                     return
                 if self._ready(period):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Engine, select, text, update
+from sqlalchemy import Engine, or_, select, text, update
 
 from router.stores.sql_engine import reading, writing
 from router.stores.sql_schema import REPORT_RUNS
 
+_SKEW_MS = 5 * 60_000
+"""The clocks of writers differ by less, and a report is made longer than that after the end of its period."""
+_DAY_MS = 86_400_000
+"""No lease and no wait is so long."""
 # Both databases write it alike; the second of two who ask at once waits for the first, and finds it taken.
 _CLAIM = text(
     "INSERT INTO report_runs (schedule_id, period_end_ms, attempts, not_before_ms, detail) "
@@ -25,13 +29,23 @@ class SqlReportRuns:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def known(self, schedule_id: str) -> dict[int, bool]:
-        """Of the periods that were ever begun, by their ends, whether they are finished."""
-        query = select(REPORT_RUNS.c.period_end_ms, REPORT_RUNS.c.finished_at_ms).where(
-            REPORT_RUNS.c.schedule_id == schedule_id
-        )
+    def known(self, schedule_id: str, now_ms: int) -> dict[int, bool]:
+        """Of the periods that were ever begun, by their ends, whether they are finished.
+
+        What is said to have been done later than now was done by a clock that ran ahead, of a period that was not
+        over: it counts as begun, no more.
+        """
+        runs = REPORT_RUNS.c
+        own = runs.schedule_id == schedule_id
+        ahead = or_(runs.finished_at_ms > now_ms + _SKEW_MS, runs.not_before_ms > now_ms + _DAY_MS)
+        query = select(runs.period_end_ms, runs.finished_at_ms, ahead.label("ahead")).where(own)
         with reading(self._engine) as connection:
-            return {end_ms: finished_ms is not None for end_ms, finished_ms in connection.execute(query)}
+            rows = connection.execute(query).all()
+        if any(row.ahead for row in rows):
+            with writing(self._engine) as connection:
+                forget = {"finished_at_ms": None, "not_before_ms": now_ms}
+                connection.execute(update(REPORT_RUNS).where(own, ahead).values(**forget))
+        return {row.period_end_ms: row.finished_at_ms is not None and not row.ahead for row in rows}
 
     def claim(self, schedule_id: str, period_end_ms: int, now_ms: int, until_ms: int) -> int | None:
         """The number of the attempt, from 1, or None where it is finished or another's until later."""

@@ -18,17 +18,17 @@ def runs(engine: Engine) -> SqlReportRuns:
 
 
 def test_the_first_has_it_until_its_lease_is_over(runs: SqlReportRuns) -> None:
-    assert runs.known("s") == {}
+    assert runs.known("s", 1_000) == {}
     assert runs.claim("s", MONTH_MS, 1_000, 2_000) == 1
     assert runs.claim("s", MONTH_MS, 1_999, 9_000) is None
-    assert runs.known("s") == {MONTH_MS: False}
+    assert runs.known("s", 1_000) == {MONTH_MS: False}
     assert runs.claim("s", MONTH_MS, 2_000, 3_000) == 2
 
 
 def test_another_report_or_period_is_another_claim(runs: SqlReportRuns) -> None:
     claims = [runs.claim(schedule, end_ms, 0, 1) for schedule in ("a", "b") for end_ms in (MONTH_MS, MONTH_MS + 1)]
     assert claims == [1, 1, 1, 1]
-    assert runs.known("a") == {MONTH_MS: False, MONTH_MS + 1: False}
+    assert runs.known("a", 1_000) == {MONTH_MS: False, MONTH_MS + 1: False}
 
 
 def test_what_is_finished_is_never_begun_again(runs: SqlReportRuns) -> None:
@@ -36,7 +36,7 @@ def test_what_is_finished_is_never_begun_again(runs: SqlReportRuns) -> None:
     assert attempt is not None
     runs.finish("s", MONTH_MS, attempt, 1, "there")
     assert runs.claim("s", MONTH_MS, 10**15, 10**15) is None
-    assert runs.known("s") == {MONTH_MS: True}
+    assert runs.known("s", 1_000) == {MONTH_MS: True}
 
 
 def test_what_failed_waits(runs: SqlReportRuns) -> None:
@@ -46,12 +46,24 @@ def test_what_failed_waits(runs: SqlReportRuns) -> None:
     assert runs.claim("s", MONTH_MS, 5_000, 6_000) == 2
 
 
+def test_what_a_clock_that_ran_ahead_finished_or_claimed_is_begun_again(runs: SqlReportRuns) -> None:
+    hour_ms = 3_600_000
+    assert runs.claim("s", MONTH_MS, hour_ms, 2 * hour_ms) == 1
+    runs.finish("s", MONTH_MS, 1, hour_ms, "empty")
+    assert runs.known("s", hour_ms) == {MONTH_MS: True}
+    assert runs.claim("s", MONTH_MS + 1, 25 * hour_ms, 26 * hour_ms) == 1
+    assert runs.known("s", 1_000) == {MONTH_MS: False, MONTH_MS + 1: False}
+    assert [runs.claim("s", end_ms, 1_000, 2_000) for end_ms in (MONTH_MS, MONTH_MS + 1)] == [2, 2]
+    runs.finish("s", MONTH_MS, 2, 1_500, "there")
+    assert runs.known("s", 1_400) == {MONTH_MS: True, MONTH_MS + 1: False}, "clocks differ by a little"
+
+
 def test_who_was_overtaken_changes_nothing(runs: SqlReportRuns) -> None:
     assert runs.claim("s", MONTH_MS, 0, 100) == 1
     assert runs.claim("s", MONTH_MS, 100, 200) == 2
     runs.postpone("s", MONTH_MS, 1, 10**15, "late")
     runs.finish("s", MONTH_MS, 1, 150, "late")
-    assert runs.known("s") == {MONTH_MS: False}
+    assert runs.known("s", 1_000) == {MONTH_MS: False}
     assert runs.claim("s", MONTH_MS, 200, 300) == 3
 
 

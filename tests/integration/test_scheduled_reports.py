@@ -197,6 +197,21 @@ def test_what_is_refused_is_not_asked_again_in_a_minute(runs: SqlReportRuns, wat
     assert len(post.names) == 1
 
 
+def test_what_a_clock_that_ran_ahead_had_made_is_made_again_when_its_time_has_come(
+    runs: SqlReportRuns, watch: Watch, post: Post
+) -> None:
+    scheduler(runs, watch, post, make, DAILY).poll()
+    watch.now += timedelta(days=3)
+    scheduler(runs, watch, post, make, DAILY).poll()
+    watch.now -= timedelta(days=3)
+    scheduler(runs, watch, post, make, DAILY).poll()
+    made = ["reports/chargeback-2026-11-21.csv", *(f"reports/chargeback-2026-11-{day}.csv" for day in (22, 23, 24))]
+    assert post.names == made
+    watch.now += timedelta(days=1)
+    scheduler(runs, watch, post, make, DAILY).poll()
+    assert post.names[len(made) :] == ["reports/chargeback-2026-11-22.csv"], "that of before was of a day under way"
+
+
 def test_a_period_that_is_not_whole_waits_and_keeps_no_other_waiting(
     runs: SqlReportRuns, watch: Watch, post: Post
 ) -> None:

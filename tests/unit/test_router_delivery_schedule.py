@@ -53,6 +53,12 @@ def test_what_was_missed_is_caught_up_oldest_first_and_what_is_finished_is_not_d
     assert labels(scheduled(), known | {ms(2026, 11, 20): True, ms(2026, 11, 22): True}) == []
 
 
+def test_a_clock_that_is_set_back_asks_for_nothing_and_forgets_nothing() -> None:
+    known = {ms(2026, 11, 21): True, ms(2026, 11, 22): False}
+    assert labels(scheduled(), known, NOW - timedelta(days=5)) == []
+    assert labels(scheduled(), known) == ["2026-11-21"]
+
+
 def test_a_long_absence_is_not_caught_up_without_end() -> None:
     assert len(labels(scheduled(), {ms(2020, 1, 1): True})) == MAX_CATCH_UP
 

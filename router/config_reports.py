@@ -63,7 +63,7 @@ class ScheduledReport(Section):
     by: tuple[str, ...] = Field(default=(), max_length=8)
     period: Literal["day", "week", "month", "quarter", "year"] = "month"
     timezone: str = "UTC"
-    formats: tuple[ExportFormat, ...] = Field(default=("csv",), min_length=1)
+    formats: tuple[ExportFormat, ...] = Field(default=("csv",), min_length=1, max_length=4)
     to: str = Field(min_length=1)
 
     def named(self) -> tuple[object, ...]:

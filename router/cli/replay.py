@@ -77,16 +77,17 @@ def replay(
             batches,
         )
         found = _replayed(paths, plan, workers or run.cores(), run.Saving(checkpoint, bad_rows), no_progress)
-        if picture is not None:
-            _write(picture, as_svg(found))
-    except (ParsimonyError, ValueError) as error:
+    except (ParsimonyError, ValueError, OSError) as error:
         fail(str(error), USAGE)
     except KeyboardInterrupt:
         kept = f"; {checkpoint} holds what was done, the same command goes on from there" if checkpoint else ""
         fail(f"interrupted{kept}", _INTERRUPTED)
     _print(found, output)
+    if picture is not None:
+        _write(picture, as_svg(found))
     if not found.judged:
-        warn("no request could be judged: see what is said of bad rows and of rows without text")
+        hint = "see what is said of bad rows and of rows without text" if found.rows else "the logs hold no rows"
+        warn(f"no request could be judged: {hint}")
         raise typer.Exit(FAILED)
 
 
@@ -141,7 +142,7 @@ def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ValueError(f"{path}: cannot be written ({error.strerror or error})") from None
+        fail(f"{path}: cannot be written ({error.strerror or error})", USAGE)
 
 
 def _print(found: Forecast, output: Output) -> None:

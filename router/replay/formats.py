@@ -48,6 +48,9 @@ def read_record(record: Fields, forced: str | None) -> LoggedRequest:
     """
     found = recognise(record) if forced is None else FORMATS[forced]
     if found is None:
-        sentence = f"none of {len(record)} fields tells a known format; name the format, or what its columns are called"
+        sentence = (
+            f"none of {len(record)} fields tells a known format; name it (--input-format), or what its columns are "
+            "called (--column), which the first line of CSV must hold"
+        )
         raise BadRow("unknown format", sentence)
     return found.read(record)

@@ -222,7 +222,7 @@ class Judge:
             try:
                 return self._prices.model(candidate)
             except UnknownModel as error:
-                sentence = sentence or str(error)
+                sentence = sentence or f"{error}; or say whose price holds (--model {name}=...)"
         return sentence
 
     def _digest(self, request: ChatRequest, application: str) -> int:

@@ -60,6 +60,7 @@ def replay(
     sums = Sums(plan)
     if saving.checkpoint is not None and of is not None and saved is not None:
         checkpoint.check(saving.checkpoint, saved, of)
+        _check_list(saving.bad_rows, saved)
         sums.restore(saved.arrays, saved.sums)
         plan = replace(plan, now_ms=saved.now_ms)
     with _bad_rows(saving.bad_rows, saved.bad_bytes if saved else 0) as bad_file:
@@ -69,6 +70,7 @@ def replay(
                 bad_file.flush()
                 checkpoint.write(saving.checkpoint, of, sums, plan.now_ms, bad_file.tell())
 
+        save()  # one that cannot be written is told now, not after the work
         rows = 0
         try:
             for number, verdicts in enumerate(_verdicts(paths, plan, workers, sums.position, block_bytes), start=1):
@@ -125,6 +127,18 @@ def _judge(block: Block) -> Verdicts:
 def cores() -> int:
     """That this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check_list(path: Path | None, saved: checkpoint.Saved) -> None:
+    """Raises CheckpointError where the list would lack what was found before."""
+    if path is None:
+        return
+    found = path.stat().st_size if path.is_file() else 0
+    if found < saved.bad_bytes or (saved.sums["bad"] and not saved.bad_bytes):
+        raise checkpoint.CheckpointError(
+            f"{path}: lacks the bad rows that the replay found before it was interrupted; put the list back that was "
+            "begun with it, go on without --bad-rows, or begin anew with another --checkpoint"
+        )
 
 
 @contextmanager

@@ -60,6 +60,19 @@ def test_the_picture_is_svg_that_fetches_nothing(log: str, tmp_path: Path) -> No
     assert text.count("http") == 1  # the name of the language itself
 
 
+def test_a_picture_that_cannot_be_written_takes_no_figures_along(log: str) -> None:
+    result = run(log, "--picture", "/nowhere/p.svg")
+    assert result.exit_code == 2
+    assert "/nowhere/p.svg: cannot be written" in result.output
+    assert "80 requests judged" in result.output
+
+
+def test_an_empty_log_says_that_it_is(tmp_path: Path) -> None:
+    result = run(write(tmp_path / "log", b""))
+    assert result.exit_code == 1
+    assert "the logs hold no rows" in result.output
+
+
 def test_a_log_may_come_through_a_pipe(log: str) -> None:
     piped = run("-", "--format", "json", stdin=Path(log).read_bytes())
     found, expected = json.loads(piped.stdout), json.loads(run(log, "--format", "json").stdout)
@@ -103,7 +116,6 @@ def test_a_log_without_any_prompt_ends_with_a_hint(tmp_path: Path) -> None:
         (["--column", "model"], "--column"),
         (["--column", "colour=Blue"], "--column"),
         (["--model", "ours=nobody-knows-13b"], "nobody-knows-13b"),
-        (["--picture", "/nowhere/p.svg"], "/nowhere/p.svg"),
         (["--bad-rows", "/nowhere/bad"], "/nowhere/bad"),
         (["--checkpoint", "/nowhere/state"], "/nowhere/state"),
     ],

@@ -8,12 +8,15 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from router.replay import checkpoint
 from router.replay.batches import part_batches
@@ -22,6 +25,7 @@ from router.replay.forecast import forecast
 from router.replay.render import as_json
 from router.replay.run import ReplayFailed, Saving, replay
 from router.replay.sources import LogError, Position
+from router.replay.sums import Sums
 from tests.support.logs import NOW_MS, as_csv, as_lines, pair, pairs, plan_for, write
 from tests.support.server import ROOT
 
@@ -168,6 +172,43 @@ def test_a_checkpoint_of_other_logs_or_prices_is_refused(logs: list[str], tmp_pa
         replay([path], plan_for(), saving=Saving(state))
     with pytest.raises(CheckpointError, match="stream"):
         replay(["-"], plan_for(), saving=Saving(tmp_path / "another"))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_became_of_a_checkpoint_is_read_or_refused(data: st.DataObject, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    if not state.exists():
+        checkpoint.write(state, checkpoint.Identity((), "plan"), Sums(plan_for()), NOW_MS, 0)
+        (tmp_path / "good").write_bytes(state.read_bytes())
+    content = bytearray((tmp_path / "good").read_bytes())
+    content = content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content
+    for _ in range(data.draw(st.integers(0, 9)) if content else 0):
+        content[-data.draw(st.integers(1, min(len(content), 3_000)))] = data.draw(st.integers(0, 255))
+    state.write_bytes(content)
+    with suppress(CheckpointError):
+        checkpoint.read(state)
+
+
+def test_a_list_of_bad_rows_that_would_lack_some_is_refused(logs: list[str], tmp_path: Path) -> None:
+    begun = Saving(tmp_path / "state", tmp_path / "bad")
+    with pytest.raises(KeyboardInterrupt):
+        result(logs, saving=begun, progress=Interrupted(12))
+    assert (tmp_path / "bad").read_bytes()
+    (tmp_path / "bad").unlink()
+    with pytest.raises(CheckpointError, match="lacks the bad rows"):
+        result(logs, saving=begun)
+    assert not (tmp_path / "bad").exists()
+    result(logs, saving=Saving(tmp_path / "state"))
+    with pytest.raises(CheckpointError, match="lacks the bad rows"):
+        result(logs, saving=begun)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told_before_the_work(logs: list[str], tmp_path: Path) -> None:
+    told: list[Position] = []
+    with pytest.raises(ReplayFailed, match="cannot be written"):
+        result(logs, saving=Saving(tmp_path / "none" / "state"), progress=lambda position, *_: told.append(position))
+    assert told == []
 
 
 def test_no_text_of_a_prompt_is_written_anywhere(tmp_path: Path) -> None:

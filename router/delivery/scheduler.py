@@ -18,8 +18,8 @@ from router.errors import DeliveryFailed, ParsimonyError
 logger = logging.getLogger(__name__)
 
 LEASE = timedelta(hours=1)
-"""Longer than a report takes, posted in four formats to a receiver that needs its ten minutes for each. Who has not said
-by then what became of it has died, and another makes it."""
+"""Longer than a report takes, even in four formats to a receiver that needs ten minutes for each. Who has not said by
+then what became of it has died, and another makes it."""
 _POLL_SECONDS = 5.0
 """A look costs a query of a few rows for each report."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections import Counter, deque
 from typing import Literal
 
 from policies.catalog import Deployment
+from policies.draw import is_drawn
 from policies.routing import Choice, NoRoute, RoutingFacts, pin
 from policies.spend import SpendRecord
 from router.errors import ModelNotAllowed
@@ -28,15 +28,6 @@ CLOSE_SECONDS = 5.0
 
 Loss = Literal["queue_full", "circuit_open", "budget", "store_unavailable", "shutdown", "unfit"]
 """Why a request that was drawn was not measured. `unfit`: the baseline could not have taken it."""
-
-
-def is_drawn(request_id: str, share: float) -> bool:
-    """Whether a request is in the sample: with probability `share`, and alike wherever and whenever that is asked.
-
-    Each is drawn by itself, so that every stratum, whatever it is made of, is sampled at the same share.
-    """
-    drawn = int.from_bytes(hashlib.blake2b(request_id.encode(), digest_size=8, person=b"shadow").digest())
-    return drawn < int(share * 2**64)
 
 
 class Shadower:

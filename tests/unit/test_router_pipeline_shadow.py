@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -14,7 +13,7 @@ from policies.drivers import drivers
 from policies.spend import SHADOW_TAG, SpendRecord
 from router.errors import UpstreamUnavailable
 from router.pipeline import shadow
-from router.pipeline.shadow import MAX_WAITING, PARALLEL_CALLS, is_drawn
+from router.pipeline.shadow import MAX_WAITING, PARALLEL_CALLS
 from router.stores.redis_janitor import abandoned
 from tests.support.pipeline_bench import PipelineBench
 from tests.support.scripted_provider import Hangs, ScriptedProvider, completion, stream_of
@@ -46,25 +45,6 @@ async def measured(bench: PipelineBench) -> list[dict[str, Any]]:
     """The shadows, once those under way have ended."""
     await bench.pipeline.close(5.0)
     return [record for record in bench.records() if record["kind"] == "shadow"]
-
-
-# ---- the draw ------------------------------------------------------------------------------------
-
-
-def test_the_draw_is_the_same_everywhere_and_keeps_its_share_in_every_stratum() -> None:
-    ids = [f"chatcmpl-{number}" for number in range(20_000)]
-    drawn = [number for number, id_ in enumerate(ids) if is_drawn(id_, 0.05)]
-    assert drawn == [number for number, id_ in enumerate(ids) if is_drawn(id_, 0.05)]
-    # Four standard deviations of 5,000 draws at 5 %: 62.
-    strata = Counter(number % 4 for number in drawn)
-    assert all(abs(strata[stratum] - 250) < 62 for stratum in range(4))
-    assert {number for number, id_ in enumerate(ids) if is_drawn(id_, 0.01)} < set(drawn)
-
-
-def test_none_and_all_are_shares_like_others() -> None:
-    ids = [f"chatcmpl-{number}" for number in range(1_000)]
-    assert not any(is_drawn(id_, 0.0) for id_ in ids)
-    assert all(is_drawn(id_, 1.0) for id_ in ids)
 
 
 # ---- one shadow ----------------------------------------------------------------------------------

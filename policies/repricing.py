@@ -112,6 +112,11 @@ def measured_usage(record: SpendRecord) -> TokenUsage:
     return TokenUsage(inputs, outputs, cached, cache_write_input_tokens=written)
 
 
+def measured_deployment(record: SpendRecord) -> str | None:
+    """Of a shadow: which deployment served the request that it measures."""
+    return record.detail.get("measured_deployment")
+
+
 def _served(record: SpendRecord, prices: Prices) -> _Side | None:
     """None where a reservation stands for tokens that nobody counted, or a price is not known."""
     if record.usage_source in ("cache", "none"):

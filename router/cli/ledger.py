@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
@@ -15,15 +15,17 @@ from policies.money import format_usd
 from policies.repricing import booked
 from policies.spend import SpendRecord
 from router.cli.admin import actor, administration, now, now_ms, print_facts, print_json, print_table
-from router.cli.options import FAILED, ConfigOption, JsonOption, fail
+from router.cli.options import FAILED, ConfigOption, JsonOption, fail, warn
 from router.prices import load_prices
 from router.reports.periods import ReportPeriod, local_text, report_period
 from router.reports.price_list import PriceList
 from router.reports.repricing import Correction, Repricer, Tally, Target, target_of
 from router.services import AdminServices
+from router.stores.sql_engine import reading
 from router.stores.sql_holdings import Holdings, holdings
 from router.stores.sql_repricing import Replaced, Repricing
 from router.stores.sql_rollups import rebuild_rollups
+from router.stores.sql_state import rows_from_ms
 
 app = typer.Typer(help="What the ledger holds, its roll-ups, and late corrections of prices.", no_args_is_help=True)
 rollups = typer.Typer(help="The hourly sums that reports are made of.", no_args_is_help=True)
@@ -39,7 +41,9 @@ def reprice(
     model: Annotated[
         str | None, typer.Option("--model", help="By its name in the price file: served, failed or as the baseline.")
     ] = None,
-    deployment: Annotated[str | None, typer.Option("--deployment", help="Only what this deployment served.")] = None,
+    deployment: Annotated[
+        str | None, typer.Option("--deployment", help="Only what this deployment served, and what measured that.")
+    ] = None,
     reason: Annotated[str, typer.Option("--reason", help="Why, for the record of changes.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -55,44 +59,56 @@ def reprice(
             raise ValueError("say why (--reason): whoever reads the ledger later will ask")
         prices = PriceList(services.config, load_prices(services.config.prices))
         target = target_of(prices, model, deployment)
-        span = report_period(now(), from_text=from_text, to_text=to_text)
-        tally = _looked_through(services, target, prices, span, "comparing")
-        _print_tally(tally, span)
-        if dry_run or not tally.changed_count:
-            return
-        if not yes:
+        span = _of_records(services, report_period(now(), from_text=from_text, to_text=to_text))
+        if dry_run or not yes:
+            tally = _looked_through(services, Repricer(target, prices), span, "comparing")
+            _print_tally(tally, span)
+            if dry_run or not tally.changed_count:
+                return
             typer.confirm(f"Change {tally.changed_count} rows?", abort=True)
-        changed = _apply(services, target, prices, span, reason.strip())
-    typer.echo(
-        f"{changed} rows are repriced. Counters of budgets follow within minutes where a server runs, when they are "
-        "compared with the ledger; it prices by the file that it read when it started, so restart it."
-    )
+        tally, changed = _apply(services, target, prices, span, reason.strip())
+    if yes:  # else it was shown before
+        _print_tally(tally, span)
+    if tally.changed_count:
+        _print_what_was_done(tally, changed)
 
 
-def _apply(services: AdminServices, target: Target, prices: PriceList, span: ReportPeriod, reason: str) -> int:
-    """A transaction for each chunk, so that nobody waits long."""
+def _of_records(services: AdminServices, span: ReportPeriod) -> ReportPeriod:
+    """As much of `span` as there are records of."""
+    with reading(services.engine) as connection:
+        kept_from_ms = rows_from_ms(connection)
+    if span.from_ms >= kept_from_ms:
+        return span
+    warn(f"records from before {local_text(kept_from_ms, 'UTC')} were let go, and what was booked of them stays")
+    return replace(span, from_ms=min(kept_from_ms, span.to_ms))
+
+
+def _apply(
+    services: AdminServices, target: Target, prices: PriceList, span: ReportPeriod, reason: str
+) -> tuple[Tally, int]:
+    """A transaction for each chunk, so that nobody waits long. Begun once there is something to change."""
     kept = services.repricings
     terms = {"model": target.model, "deployment": target.deployment, "from_ms": span.from_ms, "to_ms": span.to_ms}
-    begun = kept.begin(now_ms(), actor(), reason, terms)
+    begun: int | None = None
     changed = 0
 
     def apply(corrections: Sequence[Correction]) -> None:
-        nonlocal changed
+        nonlocal begun, changed
+        if begun is None:
+            begun = kept.begin(now_ms(), actor(), reason, terms)
         changed += kept.apply(begun, [(correction.record, correction.amounts) for correction in corrections])
 
-    _looked_through(services, target, prices, span, "repricing", apply)
-    return changed
+    tally = _looked_through(services, Repricer(target, prices), span, "repricing", apply)
+    return tally, changed
 
 
 def _looked_through(
     services: AdminServices,
-    target: Target,
-    prices: PriceList,
+    repricer: Repricer,
     span: ReportPeriod,
     doing: str,
     apply: Callable[[Sequence[Correction]], None] = lambda corrections: None,
 ) -> Tally:
-    repricer = Repricer(target, prices)
     cells = services.books.cells(span.from_ms, span.to_ms, ())
     total = sum(cell.request_count for cell in cells)
     with _progress(doing, total) as told:
@@ -102,6 +118,15 @@ def _looked_through(
                 apply(corrections)
             told(repricer.tally.row_count, total)
     return repricer.tally
+
+
+def _print_what_was_done(tally: Tally, changed: int) -> None:
+    if changed < tally.changed_count:
+        typer.echo(f"{tally.changed_count - changed} rows were booked anew meanwhile, and stay: run the command again.")
+    typer.echo(
+        f"{changed} rows are repriced. Counters of budgets follow within minutes where a server runs, when they are "
+        "compared with the ledger; it prices by the file that it read when it started, so restart it."
+    )
 
 
 @app.command("repricings")

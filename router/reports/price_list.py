@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import UTC, date, datetime
+from functools import lru_cache
 
 from policies.catalog import Price, PriceSchedule
 from policies.repricing import billed_attempts
+from policies.schedules import DAY_MS
 from policies.spend import SpendRecord
 from router.config import Config
 from router.prices import PriceBook, UnknownModel
@@ -66,11 +68,13 @@ class PriceList:
             found.append("no price is known for its baseline any more")
         return found
 
-    def models_of(self, record: SpendRecord) -> set[str]:
-        """Every model whose price any of the record's amounts depends on, as far as it is known."""
-        names = {self.served_model(record), *(self.model_of(name) for name, _ in billed_attempts(record))}
-        names.add(record.baseline_model if record.baseline_input_tokens or record.baseline_output_tokens else None)
-        return {name for name in names if name is not None}
+    def matters_to(self, record: SpendRecord, model: str) -> bool:
+        """Whether any of the record's amounts depends on the model's price, as far as that is known."""
+        if record.baseline_model == model and (record.baseline_input_tokens or record.baseline_output_tokens):
+            return True
+        if self.served_model(record) == model:
+            return True
+        return any(self.model_of(name) == model for name, _ in billed_attempts(record))
 
 
 class PricesOfTheDay:
@@ -90,7 +94,7 @@ class PricesOfTheDay:
 
     def _at(self, model: str | None, record: SpendRecord) -> Price | None:
         schedule = self._prices.schedule(model)
-        return None if schedule is None else schedule.at(day_of(record))
+        return None if schedule is None else schedule.at(_day(record.started_at_ms // DAY_MS))
 
 
 class PricesNamed(PricesOfTheDay):
@@ -120,6 +124,7 @@ class PricesNamed(PricesOfTheDay):
         return self._by_date[named]
 
 
-def day_of(record: SpendRecord) -> date:
-    """In UTC: prices change at its midnight."""
-    return datetime.fromtimestamp(record.started_at_ms // 1000, UTC).date()
+@lru_cache
+def _day(number: int) -> date:
+    """So many days after the first of 1970, in UTC: prices change at its midnight."""
+    return datetime.fromtimestamp(number * 86_400, UTC).date()

@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from policies.repricing import Amounts, booked, reckoned
+from policies.repricing import Amounts, booked, measured_deployment, reckoned
 from policies.spend import SpendRecord
 from router.reports.price_list import PriceList, PricesOfTheDay
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Whose rows are priced anew: those served by a deployment, or all whose amounts depend on a model's price."""
+    """Whose rows are priced anew: those served by a deployment, with the shadows that measured them, or all whose
+    amounts depend on a model's price."""
 
     deployment: str | None
     model: str | None
 
     def concerns(self, record: SpendRecord, prices: PriceList) -> bool:
-        if self.deployment is not None and record.deployment != self.deployment:
+        if self.deployment is not None and self.deployment not in (record.deployment, measured_deployment(record)):
             return False
-        return self.model is None or self.model in prices.models_of(record)
+        return self.model is None or prices.matters_to(record, self.model)
 
 
 @dataclass(frozen=True, slots=True)

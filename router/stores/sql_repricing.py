@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Engine, Select, func, insert, select
@@ -99,7 +100,8 @@ def _repricings() -> Select[Any]:
 
 
 _REPRICINGS = _repricings()
+_priced = attrgetter(*PRICED)
 
 
 def _is_as_read(known: Known, record: SpendRecord) -> bool:
-    return known.status == record.status and all(getattr(known, name) == getattr(record, name) for name in PRICED)
+    return known.status == record.status and _priced(known) == _priced(record)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import orjson
 from sqlalchemy import Column, Row
 
 from policies.repricing import Amounts
-from policies.spend import SpendRecord
+from policies.spend import FIELD_NAMES, SpendRecord
 from router.stores.base import LedgerRefused
 from router.stores.sql_detail import join_detail, pack_id, split_detail
 from router.stores.sql_schema import HOURLY_SUMS, LEDGER, LEDGER_ATTRIBUTES, LEDGER_DIMENSIONS, LEDGER_ROWS
@@ -53,6 +53,11 @@ _PLAIN_AT = _ATTRIBUTES_AT + len(ATTRIBUTES)
 _SPARSE_AT = len(_NUMBERS) - len(_SPARSE)
 _OTHERS_AT = len(_NUMBERS)
 
+
+_VIEW = [column.name for column in LEDGER.c]
+_TEMPLATE_AT, _DETAIL_NUMBERS_AT = _VIEW.index("detail_template"), _VIEW.index("detail_numbers")
+_plain_fields = itemgetter(*(_VIEW.index(name) for name in FIELD_NAMES if name != "detail"))
+"""`detail`, which the view has in two parts, is the last field."""
 
 Values = tuple[Any, ...]
 Lookup = Callable[[Values], int | None]
@@ -122,10 +127,9 @@ def repriced_texts(record: SpendRecord, amounts: Amounts) -> tuple[Values, Value
 
 
 def record_of(row: Row[Any]) -> SpendRecord:
-    """The inverse, of a row of the view."""
-    values = row._asdict()
-    detail = join_detail(values["detail_template"], bytes(values["detail_numbers"]))
-    return SpendRecord.from_json(values | {"detail": detail})
+    """The inverse, of a row of the view with all its columns. By their places: by their names takes twice as long."""
+    detail = join_detail(row[_TEMPLATE_AT], bytes(row[_DETAIL_NUMBERS_AT]))
+    return SpendRecord(**dict(zip(FIELD_NAMES, (*_plain_fields(row), detail), strict=True)))
 
 
 def without_nul(value: Any) -> Any:

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
+from datetime import date
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, delete, select
 
-from policies.repricing import Amounts, booked
+from policies.catalog import Price, PriceSchedule
+from policies.repricing import Amounts, booked, reckoned
 from policies.spend import SpendRecord
+from router.config import Config, load_config
+from router.prices import ModelInfo, PriceBook
+from router.reports.account import Question, take_account
+from router.reports.periods import ReportPeriod
+from router.reports.price_list import PriceList, PricesOfTheDay
+from router.reports.repricing import Repricer, target_of
+from router.reports.verify import ROLLED_UP
 from router.stores.cells import HOUR_MS
 from router.stores.sql_audit import entries
 from router.stores.sql_books import SqlBooks
-from router.stores.sql_engine import reading
+from router.stores.sql_engine import reading, writing
 from router.stores.sql_ledger import SqlLedger
 from router.stores.sql_repricing import Replaced, Repricing, SqlRepricings
-from router.stores.sql_schema import LEDGER
+from router.stores.sql_schema import HOURLY_SUMS, LEDGER, LEDGER_ROWS, REPRICED_ROWS
+from tests.support.administration import write_config
 from tests.support.books import RecordBooks
 from tests.support.spend import spend_record
 
@@ -127,3 +140,137 @@ def test_a_record_that_comes_again_after_its_repricing_changes_nothing(
     assert ledger.get("r") == corrected(first)
     with reading(engine) as connection:
         assert len(connection.execute(select(LEDGER.c.request_id)).all()) == 1
+
+
+# ---- from wrong prices to right ones ---------------------------------------------------------------
+
+MIDNIGHT = 1_793_491_200_000  # of 2026-11-01, UTC
+AROUND_IT = (MIDNIGHT - 2 * HOUR_MS, MIDNIGHT + 2 * HOUR_MS)
+SMALL, LARGE = "gpt-3.5-turbo", "gpt-4"  # the models of the deployments `small` and `large`
+
+amounts_of_mtok = st.integers(0, 10**11)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    return load_config(write_config(tmp_path_factory.mktemp("config")))
+
+
+@st.composite
+def schedules(draw: st.DrawFn, model: str) -> PriceSchedule:
+    """The price that was there first, and perhaps another from midnight on."""
+    days = [date(2026, 1, 1), date(2026, 11, 1)][: draw(st.integers(1, 2))]
+    rare = st.none() | amounts_of_mtok
+    prices = [Price(day, draw(amounts_of_mtok), draw(amounts_of_mtok), draw(rare), "", draw(rare)) for day in days]
+    return PriceSchedule(model, tuple(prices))
+
+
+@st.composite
+def requests(draw: st.DrawFn, request_id: str, deployments: Sequence[str]) -> list[SpendRecord]:
+    """One, without its amounts, and perhaps the shadow that measures it."""
+    tokens = st.integers(0, 5_000)
+    inputs, baseline_inputs, failed = draw(tokens), draw(tokens), draw(st.sampled_from([0, 0, 700]))
+    detail = {
+        "baseline_cached_input_tokens": draw(st.integers(0, baseline_inputs)),
+        **({"billed_attempts": [["large", failed, 0]]} if failed else {}),
+    }
+    deployment = draw(st.sampled_from(deployments))
+    asked = spend_record(
+        request_id,
+        started_at_ms=draw(st.integers(AROUND_IT[0], AROUND_IT[1] - 1)),
+        deployment=deployment,
+        request_model={"small": "mistral-7b", "large": "gpt-4"}[deployment],
+        team_id=draw(st.sampled_from(["support", "sales"])),
+        task=draw(st.sampled_from([None, "code"])),
+        input_tokens=inputs + failed,
+        output_tokens=draw(tokens),
+        cached_input_tokens=draw(st.integers(0, inputs)),
+        baseline_input_tokens=baseline_inputs,
+        baseline_output_tokens=draw(tokens),
+        detail=detail,
+    )
+    if deployment == "large" or draw(st.booleans()):
+        return [asked]
+    measured = [baseline_inputs, asked.baseline_output_tokens, detail["baseline_cached_input_tokens"], 0]
+    shadow = replace(
+        asked,
+        request_id=f"{request_id}-shadow",
+        kind="shadow",
+        parent_id=request_id,
+        sample_share=0.5,
+        deployment="large",
+        request_model="gpt-4",
+        input_tokens=baseline_inputs,
+        output_tokens=draw(tokens),
+        cached_input_tokens=draw(st.integers(0, baseline_inputs)),
+        baseline_input_tokens=0,
+        baseline_output_tokens=0,
+        detail={"measured_deployment": "small", "measured_usage": measured},
+    )
+    return [asked, shadow]
+
+
+@st.composite
+def traffic(draw: st.DrawFn, deployments: Sequence[str]) -> list[SpendRecord]:
+    asked = [draw(requests(f"r{at}", deployments)) for at in range(draw(st.integers(1, 8)))]
+    return [record for each in asked for record in each]
+
+
+def price_list(config: Config, small: PriceSchedule, large: PriceSchedule) -> PriceList:
+    models = {
+        schedule.model: ModelInfo(schedule.model, schedule, 8_192, 4_096, None, frozenset(), "a test")
+        for schedule in (small, large)
+    }
+    return PriceList(config, PriceBook(models))
+
+
+def booked_at(prices: PriceList, records: Sequence[SpendRecord]) -> list[SpendRecord]:
+    of_the_day = PricesOfTheDay(prices)
+    unpriced = [replace(record, **asdict(Amounts(0, 0, 0, 0, None, None))) for record in records]
+    return [replace(record, **asdict(reckoned(record, of_the_day))) for record in unpriced]
+
+
+def what_reports_read(engine: Engine) -> Any:
+    books = SqlBooks(engine)
+    account = take_account(books, Question(ReportPeriod(*AROUND_IT, "UTC"), ("team", "task")))
+    lines = account.lines(("team", "task"))
+    return books.cells(*AROUND_IT, ("hour_ms", *ROLLED_UP)), books.samples(*AROUND_IT), lines, account.total
+
+
+@pytest.mark.parametrize(
+    ("deployments", "targets"),
+    [
+        (("small", "large"), [(SMALL, None), (LARGE, None)]),
+        (("small", "large"), [(None, "large"), (None, "small")]),
+        (("small",), [(None, "small")]),  # with what measured them
+    ],
+)
+@given(data=st.data())
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_after_a_correction_the_books_are_as_if_the_right_price_had_been_there_from_the_start(
+    engine: Engine,
+    config: Config,
+    deployments: tuple[str, ...],
+    targets: list[tuple[str | None, str | None]],
+    data: st.DataObject,
+) -> None:
+    wrong, right = (
+        price_list(config, data.draw(schedules(SMALL)), data.draw(schedules(LARGE))) for _ in ("wrong", "right")
+    )
+    records = data.draw(traffic(deployments))
+    ledger, repricings = SqlLedger(engine), SqlRepricings(engine)
+    found = []
+    for prices in (right, wrong):
+        with writing(engine) as connection:
+            for table in (LEDGER_ROWS, HOURLY_SUMS, REPRICED_ROWS):
+                connection.execute(delete(table))
+        ledger.append(booked_at(prices, records))
+        found.append(what_reports_read(engine))
+    for model, deployment in targets:
+        repricer = Repricer(target_of(right, model, deployment), right)
+        begun = repricings.begin(7, "cli:me", "late", {})
+        for chunk in ledger.records(*AROUND_IT, at_once=3):
+            repricings.apply(begun, [(each.record, each.amounts) for each in repricer.corrections(chunk)])
+    assert what_reports_read(engine) == found[0]
+    nothing_more = Repricer(target_of(right, LARGE, None), right)
+    assert [nothing_more.corrections(chunk) for chunk in ledger.records(*AROUND_IT, at_once=1_000)] == [[]]

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable
+from functools import partialmethod
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +18,9 @@ from typer.testing import CliRunner, Result
 
 from policies.spend import SpendRecord
 from router.cli import explain, ledger, report
-from router.errors import StoreUnavailable
 from router.reports.periods import local_text
 from router.services import AdminServices
+from router.stores import sql_booking
 from router.stores.cells import HOUR_MS, HourCost
 from router.stores.sql_engine import writing
 from router.stores.sql_ledger import SqlLedger
@@ -245,33 +249,80 @@ def test_nothing_changes_before_somebody_said_so(
     assert json.loads(run("ledger", "repricings", "--json").stdout) == []
 
 
+def dying(function: Callable[..., Any]) -> Callable[..., Any]:
+    def die_after(*arguments: Any) -> Any:
+        function(*arguments)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    return die_after
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "rows", "differences"),
+    [
+        (SqlRepricings, "apply", [1, 1], "1 differences: cost_nusd 1\n"),
+        (sql_booking, "change_amounts", [2, 0], "2 differences: cost_nusd 2\n"),  # in the midst of a transaction
+    ],
+)
 @pytest.mark.usefixtures("booked")
-def test_a_run_that_broke_off_is_completed_by_the_next(
+def test_a_run_that_was_killed_leaves_sums_like_their_rows_and_is_completed_by_the_next(
+    run: Command,
+    prices: Path,
+    services: AdminServices,
+    monkeypatch: pytest.MonkeyPatch,
+    place: Any,
+    name: str,
+    rows: list[int],
+    differences: str,
+) -> None:
+    halve_small(prices)
+    words = ("ledger", "reprice", "--deployment", "small", *SPAN, *BECAUSE, "--yes")
+    with monkeypatch.context() as patched:
+        patched.setattr(SqlLedger, "records", partialmethod(SqlLedger.records, at_once=1))
+        patched.setattr(place, name, dying(getattr(place, name)))
+        child = get_context("fork").Process(target=run, args=words)
+        child.start()
+        child.join()
+    assert child.exitcode == -signal.SIGKILL
+    between = run("report", "verify", *SPAN)
+    assert (between.exit_code, differences in between.stdout) == (1, True)
+    second = run(*words)
+    assert f"2 are concerned, {rows[0]} change" in second.stdout
+    assert [each["row_count"] for each in json.loads(run("ledger", "repricings", "--json").stdout)] == rows
+    assert len(services.directory.audit(target="repricing:")) == 2
+    assert run("report", "verify", *SPAN).exit_code == 0
+
+
+def test_one_that_changes_nothing_is_not_recorded(run: Command, services: AdminServices) -> None:
+    services.ledger.append([served("plain")])
+    result = run("ledger", "reprice", "--deployment", "small", *SPAN, *BECAUSE, "--yes")
+    assert result.stdout.endswith("of 1 rows 1 are concerned, 0 change\n")
+    assert services.directory.audit(target="repricing:") == ()
+
+
+@pytest.mark.usefixtures("booked")
+def test_records_that_are_booked_anew_meanwhile_are_told_of(
     run: Command, prices: Path, services: AdminServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     halve_small(prices)
-    whole = services.ledger.records
-
-    def one_at_a_time(self: Any, from_ms: int, to_ms: int) -> Any:
-        return whole(from_ms, to_ms, 1)
-
-    def once(self: SqlRepricings, *arguments: Any) -> int:
-        monkeypatch.setattr(SqlRepricings, "apply", broken)
-        return apply(self, *arguments)
-
-    def broken(self: SqlRepricings, *arguments: Any) -> int:
-        raise StoreUnavailable("the database cannot be used")
-
     apply = SqlRepricings.apply
-    monkeypatch.setattr(SqlLedger, "records", one_at_a_time)
-    monkeypatch.setattr(SqlRepricings, "apply", once)
-    first = run("ledger", "reprice", "--deployment", "small", *SPAN, *BECAUSE, "--yes")
-    assert (first.exit_code, first.stderr) == (1, "parsimony: the database cannot be used\n")
-    monkeypatch.setattr(SqlRepricings, "apply", apply)
-    second = run("ledger", "reprice", "--deployment", "small", *SPAN, *BECAUSE, "--yes")
-    assert "2 are concerned, 1 change" in second.stdout
-    assert [each["row_count"] for each in json.loads(run("ledger", "repricings", "--json").stdout)] == [1, 1]
-    assert run("report", "verify", *SPAN).exit_code == 0
+
+    def late(self: SqlRepricings, begun: int, corrections: Any) -> int:
+        for _ in range(2):
+            changed = apply(self, begun, corrections)
+        return changed
+
+    monkeypatch.setattr(SqlRepricings, "apply", late)
+    result = run("ledger", "reprice", "--deployment", "small", *SPAN, *BECAUSE, "--yes")
+    assert "2 rows were booked anew meanwhile, and stay: run the command again.\n0 rows are repriced." in result.stdout
+
+
+def test_what_was_let_go_is_not_repriced_and_that_is_said(run: Command, services: AdminServices) -> None:
+    services.ledger.append([served("gone", cost_nusd=1), served("kept", 10 * 24 * 60, cost_nusd=1)])
+    drop_rows_before(services.engine, months_before(START + 10 * 24 * HOUR_MS, 0))
+    result = run("ledger", "reprice", "--deployment", "small", "--from", "2026-10-26", *BECAUSE, "--dry-run")
+    assert "records from before 2026-11-01T00:00+00:00 were let go, and what was booked of them stays" in result.stderr
+    assert result.stdout.startswith("2026-11-01T00:00+00:00 to")
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,13 @@ def test_a_shadow_has_no_counterfactual() -> None:
     assert (amounts.cost_nusd, amounts.baseline_cost_nusd, amounts.baseline_price_effective_from) == (200_000, 0, None)
 
 
+def test_what_the_measured_counterfactual_was_discounted_is_taken_off_its_measure() -> None:
+    usage = {"measured_deployment": "small", "measured_usage": [900, 400, 450, 0]}
+    shadow = record(kind="shadow", baseline_input_tokens=0, baseline_output_tokens=0, detail=usage)
+    amounts = reckoned(replace(shadow, cached_input_tokens=500), Fixed(served=LARGE))
+    assert (amounts.cost_nusd, amounts.prompt_cache_nusd) == (2_000_000 - 250_000, 250_000 - 225_000)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -127,6 +134,7 @@ def test_a_shadow_has_no_counterfactual() -> None:
         {"output_tokens": -1},
         {"detail": {"billed_attempts": [["other", 5_000, 1]]}},
         {"detail": {"baseline_cached_input_tokens": 901}},
+        {"detail": {"measured_usage": [900, 400, 901, 0]}},
     ],
 )
 def test_tokens_that_cannot_be_are_refused(changes: dict[str, Any]) -> None:

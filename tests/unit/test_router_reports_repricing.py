@@ -50,13 +50,16 @@ def test_a_model_concerns_those_it_served_those_it_is_the_baseline_of_and_those_
     assert [correction.record.request_id for correction in found] == ["baseline", "served", "failed"]
 
 
-def test_a_deployment_concerns_what_it_served_alone(prices: PriceList) -> None:
+def test_a_deployment_concerns_what_it_served_and_what_measured_that(prices: PriceList) -> None:
+    served_by = {"deployment": "large", "request_model": "gpt-4"}
     rows = [
+        priced_record("measuring", cost_nusd=1, kind="shadow", detail={"measured_deployment": "small"}, **served_by),
+        priced_record("measuring-other", kind="shadow", detail={"measured_deployment": "medium"}, **served_by),
         priced_record("small", cost_nusd=1),
         priced_record("large", cost_nusd=1, deployment="large", request_model="gpt-4"),
     ]
-    found = Repricer(target_of(prices, None, "large"), prices).corrections(rows)
-    assert [correction.record.request_id for correction in found] == ["large"]
+    found = Repricer(target_of(prices, None, "small"), prices).corrections(rows)
+    assert [correction.record.request_id for correction in found] == ["measuring", "small"]
     assert Repricer(target_of(prices, "gpt-4o", "large"), prices).corrections(rows) == []
 
 

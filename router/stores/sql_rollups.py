@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select
+from sqlalchemy import Connection, Engine, delete, func, insert, select, union
 
 from router.stores.cells import HOUR_MS
 from router.stores.sql_engine import reading, writing
 from router.stores.sql_rows import SUMS
-from router.stores.sql_schema import HOURLY_SUMS, LEDGER
+from router.stores.sql_schema import HOURLY_SUMS, LEDGER, LEDGER_ROWS
 from router.stores.sql_state import rows_from_ms
 from router.stores.sql_turns import take_turn
 
@@ -24,33 +24,28 @@ def rebuild_rollups(engine: Engine, advance: Callable[[int, int], None] = lambda
     broken off, it leaves sums that are right, and is begun anew. Raises StoreUnavailable.
     """
     with reading(engine) as connection:
-        span = _span(connection)
-    if span is None:
-        return 0
-    starts = range(*span, _PART_MS)
+        starts = _starts(connection)
     for done, start_ms in enumerate(starts, start=1):
         with writing(engine) as connection:
             take_turn(connection)
-            _rebuild(connection, start_ms, start_ms + _PART_MS)
+            # Asked each time, for records may be let go meanwhile. The sums of their hours are all that is left.
+            _rebuild(connection, max(start_ms, _first_whole_hour_ms(connection)), start_ms + _PART_MS)
         advance(done, len(starts))
     return len(starts)
 
 
-def _span(connection: Connection) -> tuple[int, int] | None:
-    """Days from the first hour to the last that there are records or sums of."""
-    edges = connection.execute(
-        select(
-            select(func.min(LEDGER.c.started_at_ms)).scalar_subquery(),
-            select(func.min(HOURLY_SUMS.c.hour_ms)).scalar_subquery(),
-            select(func.max(LEDGER.c.started_at_ms)).scalar_subquery(),
-            select(func.max(HOURLY_SUMS.c.hour_ms)).scalar_subquery(),
-        )
-    ).one()
-    known = [edge for edge in edges if edge is not None]
-    if not known:
-        return None
-    first_ms = max(min(known), rows_from_ms(connection))
-    return first_ms - first_ms % _PART_MS, max(known) + 1
+def _starts(connection: Connection) -> list[int]:
+    """Of the days that there are records or sums of: years may lie between two of them."""
+    columns = LEDGER_ROWS.c.started_at_ms, HOURLY_SUMS.c.hour_ms
+    days = union(*(select((column // _PART_MS).label("day")) for column in columns))
+    first_ms = _first_whole_hour_ms(connection)
+    starts = sorted(day * _PART_MS for day in connection.execute(days).scalars())
+    return [start_ms for start_ms in starts if start_ms + _PART_MS > first_ms]
+
+
+def _first_whole_hour_ms(connection: Connection) -> int:
+    """From which on all records of an hour are there."""
+    return -(-rows_from_ms(connection) // HOUR_MS) * HOUR_MS
 
 
 def _rebuild(connection: Connection, from_ms: int, to_ms: int) -> None:

@@ -18,6 +18,7 @@ from router.stores.cells import HOUR_MS, Dimension
 from router.stores.sql_books import SqlBooks
 from router.stores.sql_engine import reading, writing
 from router.stores.sql_ledger import SqlLedger
+from router.stores.sql_partitions import drop_rows_before
 from router.stores.sql_rollups import rebuild_rollups
 from router.stores.sql_rows import SUMS
 from router.stores.sql_schema import HOURLY_SUMS, LEDGER_ROWS
@@ -173,3 +174,28 @@ def test_ids_of_texts_that_were_undone_are_not_remembered(engine: Engine) -> Non
     kept = ledger.get("bad")
     assert kept is not None
     assert kept.team_id == "undone"
+
+
+def test_a_day_without_records_is_not_looked_at_but_one_with_sums_alone_is(engine: Engine) -> None:
+    """Between 1970 and now there are twenty thousand days."""
+    SqlLedger(engine).append([spend_record("odd", started_at_ms=7), spend_record("a", started_at_ms=START_MS)])
+    SqlLedger(engine).append([spend_record("lost", started_at_ms=START_MS + 48 * HOUR_MS)])
+    with writing(engine) as connection:
+        connection.execute(delete(LEDGER_ROWS).where(LEDGER_ROWS.c.started_at_ms > START_MS))
+    told: list[tuple[int, int]] = []
+    assert rebuild_rollups(engine, lambda done, total: told.append((done, total))) == 3
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert [cell.key["hour_ms"] for cell in SqlBooks(engine).cells(*EVER, ("hour_ms",))] == [0, START_MS]
+
+
+def test_sums_of_records_that_are_let_go_while_they_are_summed_up_stay(engine: Engine) -> None:
+    days = [START_MS + day * 24 * HOUR_MS for day in range(3)]
+    SqlLedger(engine).append([spend_record(f"r{at_ms}", started_at_ms=at_ms, cost_nusd=5) for at_ms in days])
+    before = cells_of(engine, EVER, ("hour_ms",))
+
+    def let_go(done: int, _total: int) -> None:
+        if done == 1:
+            drop_rows_before(engine, days[1] + HOUR_MS // 2)
+
+    rebuild_rollups(engine, let_go)
+    assert cells_of(engine, EVER, ("hour_ms",)) == before

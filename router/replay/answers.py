@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
+
 from policies.answer_lengths import AnswerLengths
 
+_VERSION = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8}|\d{4})$")
 LENGTH_SPREAD = 0.2
 """Standard deviation, in logarithms, of what the estimated lengths of all of a model's answers together are wrong by.
 On 603 recorded prompts of four models, over their pairs: 0.04 by published lengths, whose benchmark asks alike, and
@@ -24,3 +28,9 @@ def answer_tokens_of(
         return 0
     expected = max(lengths.expected_tokens(logged_model, model, output_tokens, choices=choices), 1)
     return expected if most is None else min(expected, most * choices)
+
+
+@lru_cache(maxsize=4_096)
+def undated(model: str) -> str:
+    """A model's name without its version's date: how long its answers are is no matter of versions."""
+    return _VERSION.sub("", model)

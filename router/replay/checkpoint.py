@@ -20,8 +20,8 @@ from router.errors import ConfigError
 from router.replay.content import STDIN
 from router.replay.sums import Sums
 
-FORMAT = 1
-_HEAD_BYTES = 65_536
+FORMAT = 2
+_HASHED_BYTES = 65_536
 
 
 class CheckpointError(ConfigError, ValueError):
@@ -44,9 +44,13 @@ def identity(paths: Sequence[str], plan_digest: str) -> Identity:
 
 
 def _log(path: Path) -> tuple[str, int, str]:
-    """Name, size and the hash of its beginning: a log that grew since, or was rotated, is another."""
+    """Name, size and the hash of its beginning and end: a log that grew since, or was rotated, is another."""
+    size = path.stat().st_size
     with path.open("rb") as file:
-        return path.name, path.stat().st_size, sha256(file.read(_HEAD_BYTES)).hexdigest()
+        found = sha256(file.read(_HASHED_BYTES))
+        file.seek(max(size - _HASHED_BYTES, 0))
+        found.update(file.read(_HASHED_BYTES))
+    return path.name, size, found.hexdigest()
 
 
 def write(path: Path, of: Identity, sums: Sums, now_ms: int, bad_bytes: int) -> None:

@@ -7,11 +7,12 @@ log-normal law. They do not hold what the classifier may be wrong by.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from router.replay.answers import LENGTH_SPREAD
+from router.replay.answers import LENGTH_SPREAD, undated
 from router.replay.plan import Plan, Setting
 from router.replay.sums import BINS, Sums
 from router.replay.verdicts import GROUPS, Counts, Integers
@@ -103,7 +104,7 @@ class Forecast:
 
 
 def forecast(sums: Sums, plan: Plan, logs: tuple[str, ...]) -> Forecast:
-    draws = _Draws(len(plan.candidates))
+    draws = _Draws([*[deployment.prices.model for deployment in plan.candidates], plan.baseline.prices.model])
     kept = sums.base["kept_paid"]
     all_baseline = draws.estimated(sums.base["baseline"] + kept, sums.base["open_baseline"], draws.baseline_factors)
     paid = draws.counted(sums.base["paid"] + kept)
@@ -131,15 +132,19 @@ def forecast(sums: Sums, plan: Plan, logs: tuple[str, ...]) -> Forecast:
 
 
 class _Draws:
-    """Each method gives the sum as it is, then as each replicate has it: shape (1 + replicates,)."""
+    """Each method gives the sum as it is, then as each replicate has it: shape (1 + replicates,).
 
-    def __init__(self, deployments: int) -> None:
+    `models` are those of the deployments, in order, and then the baseline's: what is the same model has one factor.
+    """
+
+    def __init__(self, models: Sequence[str]) -> None:
         random = np.random.default_rng(_SEED)
         weights = np.minimum(random.poisson(1.0, (REPLICATES, GROUPS)), MOST_WEIGHT)
         self._weights = np.vstack([np.ones(GROUPS, np.int64), weights]).astype(np.int64)
-        factors = np.exp(random.normal(0.0, LENGTH_SPREAD, (REPLICATES, deployments + 1))) - 1.0
-        known = np.zeros((1, deployments + 1))
-        self._more_ppm = np.rint(np.vstack([known, factors]) * _PPM).astype(np.int64)
+        factors = np.exp(random.normal(0.0, LENGTH_SPREAD, (REPLICATES, len(models)))) - 1.0
+        known = np.zeros((1, len(models)))
+        names = [undated(model) for model in models]
+        self._more_ppm = np.rint(np.vstack([known, factors]) * _PPM).astype(np.int64)[:, [*map(names.index, names)]]
 
     @property
     def baseline_factors(self) -> Integers:

@@ -6,7 +6,6 @@ cost, no saving. So do requests that the server would refuse. That can only make
 
 from __future__ import annotations
 
-import re
 import zlib
 from datetime import UTC, date, datetime
 from functools import lru_cache
@@ -23,7 +22,7 @@ from router.errors import InvalidRequest
 from router.lineup import choose_classifier
 from router.openai.requests import MAX_CHOICES, ChatRequest, canonical_digest, parse_chat_request
 from router.prices import ModelInfo, UnknownModel, load_prices
-from router.replay.answers import answer_tokens_of
+from router.replay.answers import answer_tokens_of, undated
 from router.replay.formats import read_record
 from router.replay.plan import Plan
 from router.replay.records import Record, records_of
@@ -34,7 +33,6 @@ from router.tokenizers import TokenCounter
 
 TOLERATED_AHEAD_MS = 3_600_000
 """A clock may be wrong by so much; beyond, the row's time is a mistake."""
-_VERSION = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8}|\d{4})$")
 _DAY_MS = 86_400_000
 _REMEMBERED_MODELS = 4_096
 _GROUP_BY_CHARS = 512
@@ -232,12 +230,6 @@ class Judge:
         if not cache.enabled or temperature > cache.max_temperature:
             return 0
         return int(canonical_digest(request, application if cache.scope == "team" else "")[:16], 16)
-
-
-@lru_cache(maxsize=_REMEMBERED_MODELS)
-def undated(model: str) -> str:
-    """A model's name without its version's date: how long its answers are is no matter of versions."""
-    return _VERSION.sub("", model)
 
 
 def _check_amounts(*amounts_nusd: int) -> None:

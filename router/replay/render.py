@@ -16,6 +16,7 @@ from router.replay.forecast import Forecast, Interval, Outcome
 from router.replay.picture import as_text
 
 _PERCENT_PPM = 10_000
+_FEW_REQUESTS = 100
 
 
 def basis(forecast: Forecast) -> tuple[str, ...]:
@@ -35,6 +36,8 @@ def basis(forecast: Forecast) -> tuple[str, ...]:
     ]
     if forecast.calibrated_on:
         said.insert(1, f"quality targets were calibrated on {forecast.calibrated_on}; yours may differ")
+    if 0 < forecast.judged < _FEW_REQUESTS:
+        said.append(f"{forecast.judged} judged requests are too few for these intervals to be relied on")
     if counts.priced:
         said.append(f"{counts.priced} requests name no cost: theirs is the list price of the day")
     if counts.counted:
@@ -91,7 +94,7 @@ def _table(forecast: Forecast) -> Table:
             _dollars(outcome.saved_nusd.value),
             _percent(outcome.saved_ppm),
             _percent(outcome.saved_of_baseline_ppm),
-            _percent(outcome.as_good_ppm, 1),
+            _percent(outcome.as_good_ppm),
         )
     return table
 
@@ -109,9 +112,10 @@ def _share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f}%" if whole else "-"
 
 
-def _percent(interval: Interval, decimals: int = 0) -> str:
+def _percent(interval: Interval) -> str:
+    """All to one place: bounds that are rounded more than the value would leave it out."""
     value, low, high = (ppm / _PERCENT_PPM for ppm in (interval.value, interval.low, interval.high))
-    return f"{value:.1f}% ({low:.{decimals}f} to {high:.{decimals}f})"
+    return f"{value:.1f}% ({low:.1f} to {high:.1f})"
 
 
 # ---- for programs --------------------------------------------------------------------------------

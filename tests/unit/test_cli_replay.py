@@ -35,7 +35,14 @@ def test_people_read_a_table_a_curve_and_the_basis(log: str) -> None:
     result = run(log, "--targets", "0.8,0.95")
     assert result.exit_code == 0, result.output
     assert "81 rows: 80 requests judged, 0 as they were, 1 bad" in result.output
-    for words in ("auto, as configured", "0.95", "as good", "A auto, as configured", "list price of the day"):
+    for words in (
+        "80 judged requests are too few",
+        "auto, as configured",
+        "0.95",
+        "as good",
+        "A auto, as configured",
+        "list price of the day",
+    ):
         assert words in result.output
     assert f"{log}:81: none of 1 fields" in result.output
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from typing import Any
 
@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.replay import sums as sums_module
-from router.replay.forecast import forecast
+from router.replay.forecast import Interval, forecast
 from router.replay.judge import Judge
+from router.replay.plan import Setting
 from router.replay.repeats import Repeats
 from router.replay.sources import Block, LogError, Position
 from router.replay.sums import Sums
@@ -133,6 +134,18 @@ def test_what_hangs_on_unknown_lengths_widens_the_interval() -> None:
         (f.all_baseline_nusd.high - f.all_baseline_nusd.low) / f.all_baseline_nusd.value for f in (known, other)
     ]
     assert relative[1] > relative[0]
+
+
+def test_a_deployment_of_the_baselines_model_is_as_wrong_as_the_baseline() -> None:
+    """Where it answers everything there is nothing to save, whatever the lengths of its answers."""
+    plan = replace(PLAN, settings=(Setting("all", 0.0, 0.0),))
+    sums = Sums(plan)
+    data = as_lines([pair(f"Say {n}.", n, "gpt-3.5-turbo", 100 + n) for n in range(50)])
+    sums.add(Judge(plan).judge(Block(Position(), Position(0, len(data), 51), "lines", data)))
+    (outcome,) = forecast(sums, plan, ("log",)).outcomes
+    assert {share.deployment: share.requests for share in outcome.shares}["openai/gpt-4"] == 50
+    assert outcome.cost_nusd.low < outcome.cost_nusd.high
+    assert outcome.saved_of_baseline_nusd == Interval(0, 0, 0)
 
 
 def test_the_same_sums_give_the_same_forecast() -> None:

@@ -15,7 +15,8 @@ from classifiers import registry
 from classifiers.base import Message, Prompt
 from policies.pricing import cost_nusd
 from policies.usage import TokenUsage
-from router.replay.judge import Judge, undated
+from router.replay.answers import undated
+from router.replay.judge import Judge
 from router.replay.plan import Plan
 from router.replay.sources import Block, Position
 from router.replay.verdicts import Verdicts

@@ -126,7 +126,8 @@ def apis_of(config: Config, prices: PriceBook, on: date) -> dict[str, Price]:
     """The deployments without hardware, by name, and the baseline where none of them is it. Raises UnknownModel."""
     paid = {each.name: each.price for each in config.deployments if each.hardware is None}
     if config.baseline not in paid.values():
-        paid[config.baseline] = config.baseline
+        taken = any(each.name == config.baseline for each in config.deployments)
+        paid[f"{config.baseline} (baseline)" if taken else config.baseline] = config.baseline
     return {name: prices.model(model).prices.at(on) for name, model in paid.items()}
 
 

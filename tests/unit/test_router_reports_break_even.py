@@ -138,6 +138,9 @@ def test_apis_are_the_deployments_without_a_machine_and_the_baseline(tmp_path: P
     apis = apis_of(config.model_copy(update={"deployments": (small, hosted)}), prices, on)
     assert set(apis) == {"small", "gpt-4"}
     assert apis["gpt-4"].input_nusd_per_mtok == 30 * NUSD_PER_USD
+    namesake = hosted.model_copy(update={"name": "gpt-4"})
+    apis = apis_of(config.model_copy(update={"deployments": (small, namesake)}), prices, on)
+    assert set(apis) == {"small", "gpt-4 (baseline)"}, "a machine's own deployment is called like it"
 
 
 def test_the_table_has_a_row_for_each_pair() -> None:

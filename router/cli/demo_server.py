@@ -141,8 +141,13 @@ def _demo_config(base: Path, folder: Path, port: int) -> dict[str, Any]:
     values["data_dir"] = str(folder / "data")
     for key in ("prices", "hardware"):
         values[key] = str((base.parent / values.get(key, f"{key}.yaml")).resolve())
+    classifier = values.get("classifier") or {}
+    for key in ("evidence", "quality_targets"):
+        if classifier.get(key):
+            classifier[key] = str((base.parent / classifier[key]).resolve())
     values["simulate"] = "always"
-    # The user's own stores stay out of it, and so do the budgets and the receivers of the user's own teams.
-    for section in ("redis", "sql", "budgets", "alerts"):
+    # The user's own stores stay out of it, and so do the budgets and the receivers of the user's own teams: nobody
+    # shall get an alert, or a report, of what never happened.
+    for section in ("redis", "sql", "budgets", "alerts", "reports"):
         values.pop(section, None)
     return values

@@ -29,15 +29,29 @@ def test_the_users_own_stores_budgets_and_receivers_stay_out_of_it(tmp_path: Pat
     values["sql"] = {"url": "postgresql://db.example/ledger"}
     values["budgets"] = {"declared": [{"team": "support", "limit_usd": 1}]}
     values["alerts"] = {"webhooks": [{"url_env": "ALERT_URL"}]}
+    values["reports"] = {"scheduled": [{"report": "savings", "to": "s3://finance/parsimony"}]}
     base = tmp_path / "base.yaml"
     base.write_text(yaml.safe_dump(values), encoding="utf-8")
     (tmp_path / "run").mkdir()
 
     ours = load_config(DemoServer(tmp_path / "run", base).config_path)
 
-    assert load_config(base).redis.url is not None
+    assert load_config(base).redis.url is not None and load_config(base).reports.scheduled
     assert (ours.redis.url, ours.sql.url) == (None, None)
-    assert (ours.budgets.declared, ours.alerts.webhooks) == ((), ())
+    assert (ours.budgets.declared, ours.alerts.webhooks, ours.reports.scheduled) == ((), (), ())
+
+
+def test_the_classifiers_files_are_found_from_the_demos_folder(tmp_path: Path) -> None:
+    values = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
+    values["classifier"] = {"evidence": "learned/fit.json", "quality_targets": str(tmp_path / "table.json")}
+    base = tmp_path / "base.yaml"
+    base.write_text(yaml.safe_dump(values), encoding="utf-8")
+    (tmp_path / "run").mkdir()
+
+    ours = load_config(DemoServer(tmp_path / "run", base).config_path)
+
+    assert ours.classifier == load_config(base).classifier
+    assert ours.classifier.evidence == tmp_path / "learned" / "fit.json"
 
 
 def test_a_server_that_ends_at_once_is_told_with_what_it_said(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from router.answer_lengths import answer_lengths_beside
 from router.clock import SYSTEM_CLOCK, Clock
 from router.config import Config, DeploymentConfig, load_config
 from router.errors import ConfigError
-from router.lineup import choose_classifier, deployment_of, line_up, quality_table, thresholds
+from router.lineup import baseline_of, choose_classifier, deployment_of, line_up, quality_table, thresholds
 from router.pipeline.accounts import Accountant
 from router.pipeline.authenticate import Authenticator
 from router.pipeline.chat import CachePolicy, ChatPipeline
@@ -199,7 +199,7 @@ def _shadower(
     call_of: Callable[[Target], ShadowCall],
     losses: Counter[str],
 ) -> Shadower:
-    deployment = _of_baseline(config, models.deployments, "shadow.share")
+    deployment = models.deployments[baseline_of(config, models.deployments, "shadow.share")]
     return Shadower(
         share=config.shadow.share,
         deployment=deployment,
@@ -212,17 +212,6 @@ def _shadower(
 def _gauges(admission: LocalAdmissionStore, dispatcher: Dispatcher, shadows_lost: Counter[str]) -> Gauges:
     circuits_open = {name: state == "open" for name, state in dispatcher.circuit_states().items()}
     return Gauges(admission.unsettled, circuits_open, admission.used_nusd, shadows_lost)
-
-
-def _of_baseline(config: Config, deployments: Mapping[str, Deployment], wanted_by: str) -> Deployment:
-    """The deployment that answers as everything would have been answered. Raises ConfigError where none is in use."""
-    for name in config.baseline_deployments:
-        if name in deployments:
-            return deployments[name]
-    raise ConfigError(
-        f"{wanted_by} needs a deployment of the baseline {config.baseline!r}, and none that could be used is left of: "
-        f"{', '.join(config.baseline_deployments)}"
-    )
 
 
 def request_ids() -> Callable[[], str]:
@@ -275,7 +264,7 @@ def _aliases(
             limits.complex_from,
             settings.max_fallbacks,
             limits.quality_target,
-            answered_by=_of_baseline(config, deployments, f"aliases.{name}.mode") if observes else None,
+            answered_by=deployments[baseline_of(config, deployments, f"aliases.{name}.mode")] if observes else None,
             shadow=settings.shadow,
         )
     return aliases

@@ -319,9 +319,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _baseline_is_deployed(self) -> Self:
-        needing = [f"aliases.{name}.mode" for name, settings in self.aliases.items() if settings.mode == "observe"]
-        needing += ["shadow.share"] if self.shadow.share else []
-        known = self.baseline_deployments
+        needing, known = self.needing_baseline, self.baseline_deployments
         if needing and not known:
             raise ValueError(f"{needing[0]} needs a deployment whose price is the baseline's, {self.baseline!r}")
         if self.shadow.deployment not in (None, *known):
@@ -330,6 +328,12 @@ class Config(Section):
                 f"{self.baseline!r}: {', '.join(map(repr, known)) or 'there is none'}"
             )
         return self
+
+    @property
+    def needing_baseline(self) -> tuple[str, ...]:
+        """The keys that ask for a deployment of the baseline's model."""
+        observing = tuple(f"aliases.{name}.mode" for name, alias in self.aliases.items() if alias.mode == "observe")
+        return (*observing, "shadow.share") if self.shadow.share else observing
 
     @property
     def baseline_deployments(self) -> tuple[str, ...]:
@@ -386,11 +390,10 @@ def load_config(path: Path) -> Config:
         raise ConfigError("\n".join(f"{path}: {line}" for line in problems(error, hint))) from error
     named = {"evidence": config.classifier.evidence, "quality_targets": config.classifier.quality_targets}
     beside = {key: (path.parent / file).resolve() for key, file in named.items() if file is not None}
-    classifier = config.classifier.model_copy(update=beside)
     return config.model_copy(
         update={
             "prices": (path.parent / config.prices).resolve(),
             "hardware": (path.parent / config.hardware).resolve(),
-            "classifier": classifier,
+            "classifier": config.classifier.model_copy(update=beside),
         }
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -163,6 +163,20 @@ def line_up(config: Config, environ: Mapping[str, str] = os.environ) -> Lineup:
         missing = "; ".join(f"{name}: {gap}" for name, gap in disabled)
         raise ConfigError(f"no deployment can be used, and simulate is 'never': {missing}")
     return Lineup(tuple(real), disabled, simulated=False)
+
+
+def baseline_of(config: Config, active: Container[str], wanted_by: str) -> str:
+    """The name of the deployment that answers as everything would have been answered; `wanted_by` is the key that asks.
+
+    Raises ConfigError where none is among the `active`.
+    """
+    for name in config.baseline_deployments:
+        if name in active:
+            return name
+    raise ConfigError(
+        f"{wanted_by}: needs a deployment of the baseline {config.baseline!r} that can be used; configured are: "
+        f"{', '.join(config.baseline_deployments)}"
+    )
 
 
 def deployment_of(settings: DeploymentConfig, prices: PriceBook, simulated: bool = False) -> Deployment:

@@ -13,10 +13,11 @@ from urllib.parse import urlsplit
 
 from classifiers.quality import QualityTargets
 from classifiers.registry import CLASSIFIERS
+from router.answer_lengths import answer_lengths_beside
 from router.config import Config, DeploymentConfig
 from router.errors import ConfigError
 from router.hardware import hardware_problems
-from router.lineup import Lineup, calibrated, choose_classifier, line_up, quality_table
+from router.lineup import Lineup, baseline_of, calibrated, choose_classifier, line_up, quality_table
 from router.prices import PriceBook, UnknownModel, load_prices
 from router.tokenizers import verify_encoding
 
@@ -30,13 +31,14 @@ def check(path: Path, config: Config, environ: Mapping[str, str] = os.environ) -
     Raises ConfigError with one line a problem: the file (`path`), the key, what was found and what is allowed.
     """
     prices = load_prices(config.prices)
+    answer_lengths_beside(config.prices)
     found = [*_stores(config), *_classifier(config), *_prices(config, prices), *_webhooks(config, environ)]
     found += hardware_problems(config)
     try:
         lineup = line_up(config, environ)
     except ConfigError as error:
         raise _as_error(path, [*found, f"simulate: {error}"]) from None
-    found += _aliases(config, lineup)
+    found += [*_aliases(config, lineup), *_baseline(config, lineup)]
     if not lineup.simulated:
         found += _addresses_and_keys(config, lineup, environ)
     if found:
@@ -156,6 +158,17 @@ def _aliases(config: Config, lineup: Lineup) -> Iterator[str]:
         if active.isdisjoint(wanted):
             reasons = "; ".join(f"{one}: {gaps.get(one, 'simulated, beside real ones')}" for one in wanted)
             yield f"aliases.{name}: none of its deployments can be used: {reasons}"
+
+
+def _baseline(config: Config, lineup: Lineup) -> Iterator[str]:
+    """Whoever measures against the baseline's answers, or passes them on, needs a deployment that gives them."""
+    active = {deployment.name for deployment in lineup.active}
+    for key in config.needing_baseline:
+        try:
+            baseline_of(config, active, key)
+        except ConfigError as error:
+            gaps = [f"{name}: {gap}" for name, gap in lineup.disabled if name in config.baseline_deployments]
+            yield f"{error} ({'; '.join(gaps)})"
 
 
 def _addresses_and_keys(config: Config, lineup: Lineup, environ: Mapping[str, str]) -> Iterator[str]:

@@ -130,7 +130,7 @@ async def test_observing_and_measuring_need_the_baseline_in_use(
     ):
         path = tmp_path / "parsimony.yaml"
         path.write_text(head + deployments + settings, encoding="utf-8")
-        with pytest.raises(ConfigError, match=f"{wanted_by} needs a deployment of the baseline 'gpt-4'.*large"):
+        with pytest.raises(ConfigError, match=f"{wanted_by}: needs a deployment of the baseline 'gpt-4'.*large"):
             async with open_services(load_config(path), simulated_url=None):
                 pass
 

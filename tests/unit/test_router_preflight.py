@@ -265,6 +265,27 @@ def test_hardware_without_a_price_is_named_with_its_key() -> None:
     assert problem.startswith("router_hardware: there is no hardware 'b200' in hardware.yaml; known are: a100-40gb, ")
 
 
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [({"shadow": {"share": 0.05}}, "shadow.share"), ({"aliases": {"auto": {"mode": "observe"}}}, "aliases.auto.mode")],
+)
+def test_the_baseline_must_be_among_those_that_serve_where_it_is_to_answer(changes: Any, key: str) -> None:
+    settings = config(LOCAL | {"price": "mistral-7b"}, REMOTE, **changes)
+    assert check(PATH, settings, KEY) and check(PATH, settings, {}).simulated
+    (problem,) = refused(settings, {"LOCAL_URL": "http://localhost:8000/v1"})
+    assert problem == (
+        f"{key}: needs a deployment of the baseline 'gpt-4' that can be used; configured are: remote "
+        "(remote: KEY is not set)"
+    )
+
+
+def test_lengths_of_answers_that_cannot_be_read_are_told_before_the_start(tmp_path: Path) -> None:
+    (tmp_path / "prices.yaml").symlink_to(ROOT / "configs" / "prices.yaml")
+    (tmp_path / "answer_lengths.yaml").write_text("source: nobody\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"answer_lengths\.yaml: usual: .*missing"):
+        check(PATH, config(prices=tmp_path / "prices.yaml"), {})
+
+
 def test_it_is_light() -> None:
     """`serve` asks before it starts anything: whoever starts it should not wait for libraries."""
     heavy = ("alembic", "fastapi", "httpx", "litellm", "redis", "sqlalchemy", "uvicorn")

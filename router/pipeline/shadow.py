@@ -106,9 +106,7 @@ class Shadower:
 
     def _take(self, request: ShadowRequest) -> None:
         if len(self._tasks) < PARALLEL_CALLS:
-            task = asyncio.create_task(self._work(request))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.add(asyncio.create_task(self._work(request)))
         elif len(self._waiting) < MAX_WAITING and self._waiting_bytes + request.size_bytes <= MAX_WAITING_BYTES:
             self._waiting.append(request)
             self._waiting_bytes += request.size_bytes
@@ -116,14 +114,23 @@ class Shadower:
             self._lose("queue_full")
 
     async def _work(self, request: ShadowRequest | None) -> None:
-        while request is not None:
-            try:
-                await self._call.measure(request)
-            except NotMeasured as error:
-                self._lose(error.why)
-            except Exception:  # the border of the task: one that fails must not keep the others from being measured
-                logger.exception("the shadow of request %s failed", request.booked.request_id)
-            request = self._next()
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            while request is not None:
+                await self._measure(request)
+                request = self._next()
+        finally:
+            # Here, not once it is seen to be done: what comes in between would wait for nobody.
+            self._tasks.discard(task)
+
+    async def _measure(self, request: ShadowRequest) -> None:
+        try:
+            await self._call.measure(request)
+        except NotMeasured as error:
+            self._lose(error.why)
+        except Exception:  # the border of the task: one that fails must not keep the others from being measured
+            logger.exception("the shadow of request %s failed", request.booked.request_id)
 
     def _next(self) -> ShadowRequest | None:
         if not self._waiting:

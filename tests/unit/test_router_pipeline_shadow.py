@@ -262,6 +262,29 @@ async def test_what_waits_is_measured_in_turn(new_bench: NewBench) -> None:
     assert len(await measured(bench)) == PARALLEL_CALLS + 3
 
 
+async def test_what_comes_as_the_last_call_ends_is_not_left_waiting(
+    new_bench: NewBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the turn of the loop in which a call has ended, and its task has not been seen to be over."""
+    monkeypatch.setattr(shadow, "PARALLEL_CALLS", 1)
+    bench = new_bench()
+    call, offered = bench.shadower._call, list[Any]()
+    measure = call.measure
+
+    async def measure_and_offer(request: Any) -> None:
+        await measure(request)
+        if not offered:
+            offered.append(request)
+            asyncio.get_running_loop().call_soon(bench.shadower.offer, request.accepted, request.booked)
+
+    monkeypatch.setattr(call, "measure", measure_and_offer)
+    await bench.ask()
+    async with asyncio.timeout(5):
+        while len(bench.providers["large"].bodies) < 2:
+            await asyncio.sleep(0)
+    assert len(await measured(bench)) == 2 and not bench.lost
+
+
 async def test_a_call_that_the_end_of_the_process_breaks_off_is_booked(new_bench: NewBench) -> None:
     bench = new_bench(providers={"large": [Hangs]})
     await bench.ask()

@@ -144,11 +144,14 @@ def _parameters_of(dependant: Dependant) -> dict[str, None]:
 
 
 def _check_parameters(request: Request, allowed: Collection[str]) -> None:
-    """Raises InvalidRequest for a parameter that is none here: a filter that nobody reads would let everything in."""
-    for name in request.query_params:
+    """Raises InvalidRequest for a parameter that is none here: a filter that nobody reads would let everything in.
+    So for a NUL, which PostgreSQL takes in no text, and no name can have."""
+    for name, value in request.query_params.multi_items():
         if name not in allowed:
             known = f"allowed are {', '.join(allowed)}" if allowed else "none is allowed"
             raise InvalidRequest(f"there is no parameter {name!r} of {request.url.path}; {known}", param=name)
+        if "\0" in value:
+            raise InvalidRequest(f"{name} is {value!r}: a NUL can be in no name", param=name)
 
 
 def router_for(authenticate: Authenticate, roles: Collection[Role]) -> APIRouter:

@@ -231,6 +231,21 @@ def test_a_record_with_a_nul_in_it_is_kept(ledger: Ledger) -> None:
     assert (kept.response_model, kept.detail) == ("a\ufffdb", {"signal": "c\0d"})
 
 
+TEXTS = ("request_id", "parent_id", "end_user", "tags", "team_id", "request_model", "response_model", "task")
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_any_text_may_have_a_nul_and_none_half_a_character(ledger: Ledger, name: str) -> None:
+    """Half of a pair of surrogates: what Python takes for a text, and no encoding does."""
+    good = spend_record("good")
+    with pytest.raises(LedgerRefused, match="surrogates not allowed"):
+        ledger.append([good, spend_record(**{name: "a\ud800b"})])
+    assert ledger.get("good") is None
+    assert ledger.append([good, spend_record(**{"request_id": "odd", name: "a\0\\\t\n\r'b"})]) == 2
+    kept = ledger.get("a\0\\\t\n\r'b" if name == "request_id" else "odd")
+    assert kept is not None and getattr(kept, name) == "a\ufffd\\\t\n\r'b"
+
+
 @pytest.mark.parametrize(
     ("tag", "found"), [("batch", 1), ("a_b", 2), ("night", 4), ("BATCH", 8), ("a%", 16), ("atch", {}), ("axb", {})]
 )

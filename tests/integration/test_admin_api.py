@@ -155,9 +155,11 @@ def test_the_savings_report(client: TestClient, services: AdminServices) -> None
         ({"to": "9999-12-31T23:59:59-23:59"}, 400),
         ({"team": "sales"}, 404),
         ({"format": "pdf"}, 422),
+        ({"user": "a\0b"}, 400),  # on PostgreSQL a text that cannot be
+        ({"by": ["team", "\0"]}, 400),
     ],
 )
-def test_reports_that_cannot_be(client: TestClient, query: dict[str, str], status: int) -> None:
+def test_reports_that_cannot_be(client: TestClient, query: dict[str, Any], status: int) -> None:
     assert client.get("/reports/savings", params=query).status_code == status
 
 

@@ -183,7 +183,8 @@ class _Sums:
         if record.cache != "hit":  # a repeat's tokens were billed once
             self.input_tokens += record.input_tokens
             self.output_tokens += record.output_tokens
-        self.duration.add(record.duration_ms)
+        if record.kind == "request":  # nobody waited for a shadow
+            self.duration.add(record.duration_ms)
         if record.first_token_ms is not None:
             self.first_token.add(record.first_token_ms)
 

@@ -85,6 +85,18 @@ def test_durations_fall_into_buckets() -> None:
     assert total(telemetry, "parsimony_first_token_seconds_count") == 0
 
 
+def test_a_shadow_counts_and_costs_but_is_no_time_that_anybody_waited() -> None:
+    telemetry = Telemetry()
+    telemetry.observe(spend_record(deployment="gpt-4", duration_ms=100))
+    telemetry.observe(
+        spend_record(deployment="gpt-4", duration_ms=90_000, kind="shadow", parent_id="a", reason="shadow", cost_nusd=7)
+    )
+    assert total(telemetry, "parsimony_requests_total", deployment="gpt-4", reason="shadow") == 1
+    assert total(telemetry, "parsimony_cost_usd_total", reason="shadow") == pytest.approx(7e-9)
+    assert total(telemetry, "parsimony_request_duration_seconds_count", deployment="gpt-4") == 1
+    assert total(telemetry, "parsimony_request_duration_seconds_sum", deployment="gpt-4") == pytest.approx(0.1)
+
+
 def test_what_is_so_at_the_moment_is_asked_for_at_the_moment() -> None:
     now = Gauges(3, {"small": True, "large": False}, local_allowance_used_nusd=250_000_000)
     telemetry = Telemetry(gauges=lambda: now)

@@ -217,16 +217,16 @@ async def send_error(send: Send, error: ParsimonyError, reply: AsgiReply | None 
 
 def _heard(headers: list[tuple[bytes, bytes]]) -> tuple[bytes | None, bytes, bytes, bytes]:
     """The headers that count: Authorization, Cache-Control in small letters, the request's tags, and whether it may be
-    measured."""
+    measured. Lists may come in several lines (RFC 9110, 5.3)."""
     authorization: bytes | None = None
     cache_control = tags = shadow = b""
     for name, value in headers:
         if name == b"authorization":
             authorization = value
         elif name == b"cache-control":
-            cache_control = value.lower()
+            cache_control += value.lower() + b","
         elif name == TAGS_HEADER:
-            tags = value
+            tags = b",".join(filter(None, (tags, value)))
         elif name == SHADOW_HEADER:
             shadow = value.lower()
     return authorization, cache_control, tags, shadow

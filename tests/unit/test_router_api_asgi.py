@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -12,7 +13,7 @@ import pytest
 
 from router.api.asgi import WATCH_AFTER_SECONDS, ClientGone, _Watch, chat_completions, read_body, send_error
 from router.errors import BudgetExhausted, RequestTooLarge, UpstreamRejected, UpstreamUnavailable
-from tests.support.pipeline_bench import PipelineBench
+from tests.support.pipeline_bench import SECRET, PipelineBench
 from tests.support.scripted_provider import Hangs, ScriptedProvider, stream_of
 
 BODY = orjson.dumps({"model": "auto", "messages": [{"role": "user", "content": "Hello"}]})
@@ -116,6 +117,21 @@ async def test_cache_control_is_heard(header: str, calls: int) -> None:
         await exchange(bench, wire, cache_control=header)
         assert wire.status == 200
     assert bench.calls == calls
+
+
+async def test_a_list_of_headers_may_come_in_several_lines() -> None:
+    bench = PipelineBench()
+    bench.principals[SECRET] = replace(bench.principals[SECRET], trusted=True)
+    lines = [
+        (b"authorization", b"Bearer pk-test"), (b"x-parsimony-tags", b"batch, nightly"), (b"x-parsimony-tags", b""),
+        (b"cache-control", b"No-Store"), (b"x-parsimony-tags", b"eval"), (b"cache-control", b"max-age=0"),
+    ]  # fmt: skip
+    for _ in range(2):
+        wire = Wire(part(BODY))
+        await chat_completions(bench.pipeline, 1_000, {"headers": lines}, wire.receive, wire.send)
+        assert wire.status == 200
+    assert bench.calls == 2
+    assert [record["tags"] for record in bench.records()] == [",batch,eval,nightly,"] * 2
 
 
 # errors

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -26,9 +27,13 @@ from router.reports.periods import unix_ms
 from router.services import AdminServices
 from router.stores import redis_keys
 from router.stores.cells import ROUTER, Books
+from router.stores.spool import spool_folder
 from router.stores.sql_report_runs import SqlReportRuns
 
 logger = logging.getLogger(__name__)
+
+_QUIET_SECONDS = 60.0
+"""After an outage of Redis, for what waited on disks meanwhile: its stream is empty until that has come in."""
 
 
 def report_scheduler(
@@ -47,28 +52,43 @@ def report_scheduler(
     def send(destination: str, file: ReportFile) -> str:
         return deliver(destination, file.name, file.content, file.content_type, config=reports, environ=environ)
 
-    whole = BooksAreWhole(admin.books, redis_client(admin.config), running_machines(admin.config))
+    config = admin.config
+    spool = spool_folder(config.data_dir)
+    whole = BooksAreWhole(admin.books, redis_client(config), spool, running_machines(config), clock)
     return ReportScheduler(reports.scheduled, SqlReportRuns(admin.engine), make, send, clock, whole)
 
 
 class BooksAreWhole:
     """Whether all of a period is in the ledger: after a long absence the writer has much to catch up with."""
 
-    def __init__(self, books: Books, client: redis.Redis, machines: Sequence[str]) -> None:
+    def __init__(self, books: Books, client: redis.Redis, spool: Path, machines: Sequence[str], clock: Clock) -> None:
         self._books = books
         self._redis = client
+        self._spool = spool
         self._machines = machines
+        self._clock = clock
+        self._quiet_until_s = 0.0
 
     def __call__(self, period: Period) -> bool:
         """False, too, where Redis is out of reach: what it holds of the period cannot be known. Raises
         StoreUnavailable."""
-        return self._spend_is_booked(period) and self._hours_are_closed(period)
+        return self._nothing_is_on_disk() and self._spend_is_booked(period) and self._hours_are_closed(period)
+
+    def _nothing_is_on_disk(self) -> bool:
+        """Of what could not be settled, on this host: for others, the quiet after an outage must do."""
+        try:
+            return not any(file.stat().st_size for file in self._spool.glob("*.spool"))
+        except FileNotFoundError:  # one was taken over just now: the next look will tell
+            return False
 
     def _spend_is_booked(self, period: Period) -> bool:
         try:
             waiting: Any = self._redis.xrange(redis_keys.SPEND_STREAM, count=1)
         except redis.RedisError as error:
             logger.warning("scheduled reports must wait for Redis: %s", error)
+            self._quiet_until_s = self._clock.monotonic() + _QUIET_SECONDS
+            return False
+        if self._clock.monotonic() < self._quiet_until_s:
             return False
         # The id of an entry begins with its time; the writer deletes those that it has booked.
         return not waiting or int(bytes(waiting[0][0]).split(b"-")[0]) >= unix_ms(period.end)

@@ -56,11 +56,11 @@ def main() -> None:
         config = load_config(arguments.config)
         configure_logging(config.logging.format, config.logging.level)
         admin = admin_services(config)
-        reports = report_scheduler(admin)
+        shared_clock = clock_of(admin.budgets)
+        reports = report_scheduler(admin, shared_clock)
         # The same name after a restart, so that what the last one left pending is taken up at once.
         consumer = f"{socket.gethostname()}:{config.data_dir.resolve()}"
         writer = LedgerWriter(redis_client(config), admin.ledger, redis_keys.SPEND_STREAM, consumer=consumer)
-        shared_clock = clock_of(admin.budgets)
         house = Housekeeper(config, replace(admin, clock=shared_clock), shared_clock)
         # Once nothing more can be wrong with the configuration: the thread would keep a process alive that gave up.
         thread = threading.Thread(target=writer.run, args=(stop,), name="ledger-writer")

@@ -11,17 +11,19 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import cast
 
 import duckdb
 import pytest
 import redis
 from typer.testing import CliRunner
 
+from policies.periods import Period
 from router.cli.app import app
-from router.cli.scheduled_reports import report_scheduler
+from router.cli.scheduled_reports import BooksAreWhole, report_scheduler
 from router.clock import Clock
 from router.errors import ConfigError
 from router.services import AdminServices
@@ -29,6 +31,7 @@ from router.stores import redis_keys
 from router.stores.cells import HourCost
 from tests.support.admin_api import open_stores
 from tests.support.administration import write_config
+from tests.support.books import RecordBooks
 from tests.support.focus_validator import findings
 from tests.support.receiver import receiver_server
 from tests.support.s3_server import BUCKET, S3Server, s3_server
@@ -181,6 +184,31 @@ def test_a_report_waits_for_what_is_not_booked_and_for_hours_that_are_not_closed
     with open_stores(config_with(tmp_path / "new", redis_url, reports.replace("out", "other"))) as services:
         made(services)
         assert not (tmp_path / "other").exists(), "no hour of its machine was ever closed"
+
+
+def test_after_an_outage_of_redis_what_waited_for_it_comes_in_first(tmp_path: Path) -> None:
+    class Flaky:
+        away = True
+
+        def xrange(self, name: str, count: int) -> list[object]:
+            if self.away:
+                raise redis.ConnectionError("away")
+            return []
+
+    elapsed_s, client = 1_000.0, Flaky()
+    clock = Clock(monotonic=lambda: elapsed_s)
+    whole = BooksAreWhole(RecordBooks(), cast(redis.Redis, client), tmp_path, (), clock)
+    day = Period("2026-11-21", NOW - timedelta(days=2), NOW - timedelta(days=1))
+    assert not whole(day)
+    client.away = False
+    elapsed_s += 59
+    assert not whole(day), "workers are putting in what they had on disk"
+    elapsed_s += 1
+    assert whole(day)
+    (tmp_path / "worker-1.spool").write_bytes(b"a settlement")
+    assert not whole(day), "and this one has not put it in yet"
+    (tmp_path / "worker-1.spool").write_bytes(b"")
+    assert whole(day)
 
 
 def test_a_month_that_ends_within_an_hour_waits_for_the_whole_of_it(tmp_path: Path, redis_url: str) -> None:

@@ -1,6 +1,6 @@
 """Where a replay stands, on disk: so that after any interruption it goes on, to the same result.
 
-Holds sums, hashes of requests and places in files; the text of no prompt and no answer.
+Holds sums, hashes of requests and of their names, and places in files; the text of no prompt and no answer.
 """
 
 from __future__ import annotations

@@ -46,6 +46,7 @@ def read_litellm(record: Fields) -> LoggedRequest:
         at_ms=instant_ms(record.get("startTime")),
         cost_nusd=cost_of(record.get("spend")),
         application=text_of(first(record, "team_id", "user", "api_key")),
+        id=text_of(record.get("request_id")),
     )
 
 
@@ -92,4 +93,5 @@ def read_helicone(record: Fields) -> LoggedRequest:
         at_ms=instant_ms(first(record, "request_created_at", "created_at", "response_created_at")),
         cost_nusd=cost_of(first(record, "costUSD", "cost_usd", "cost")),
         application=text_of(first(record, "request_user_id", "user_id", "user")),
+        id=text_of(first(record, "request_id", "response_id")),
     )

@@ -60,6 +60,7 @@ def _pair(record: Fields, request: dict[str, Any], response: dict[str, Any]) -> 
         at_ms=instant_ms(first(record, *_TIMES) or first(answered, "created", "created_at")),
         cost_nusd=cost_of(first(record, *_COSTS)),
         application=text_of(first(record, *_SENDERS) or asked.get("user")),
+        id=text_of(answered.get("id")),
     )
 
 
@@ -81,6 +82,7 @@ def _batch_line(record: Fields) -> LoggedRequest:
         at_ms=instant_ms(first(answered, "created", "created_at")),
         application=text_of(asked.get("user")),
         batch=True,
+        id=text_of(answered.get("id")),
     )
 
 
@@ -97,6 +99,7 @@ def _bare(record: Fields) -> LoggedRequest:
         at_ms=instant_ms(first(record, *_TIMES)),
         cost_nusd=cost_of(first(record, *_COSTS)),
         application=text_of(first(record, *_SENDERS)),
+        id=text_of(record.get("id")),
     )
 
 

@@ -16,6 +16,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "cost": ("cost", "cost_usd", "spend", "spend_usd", "total_cost", "price_usd"),
     "time": ("timestamp", "time", "created_at", "started_at", "date", "datetime", "created"),
     "application": ("team", "application", "project", "user", "user_id", "api_key_name"),
+    "id": ("request_id", "id"),
 }
 """What is read -> the names it goes by, the likeliest first; upper case and blanks count for nothing."""
 
@@ -41,6 +42,7 @@ def read_plain(record: Fields) -> LoggedRequest:
         at_ms=instant_ms(found["time"]),
         cost_nusd=cost_of(found["cost"]),
         application=text_of(found["application"]),
+        id=text_of(found["id"]),
     )
 
 

@@ -57,6 +57,7 @@ def read_langfuse(record: Fields) -> LoggedRequest:
         at_ms=instant_ms(first(record, "startTime", "start_time")),
         cost_nusd=cost_of(costs.get("total") if costs.get("total") is not None else total),
         application=text_of(first(record, "userId", "user_id")),
+        id=text_of(record.get("id")),
     )
 
 
@@ -130,6 +131,7 @@ def read_azure(record: Fields) -> LoggedRequest:
         usage=usage,
         at_ms=instant_ms(first(properties, "time", "TimeGenerated", "timestamp")),
         application=text_of(first(properties, "objectId", "SubscriptionId", "subscriptionId")),
+        id=text_of(first(properties, "correlationId", "CorrelationId")),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from datetime import UTC, date, datetime
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Literal, NamedTuple
 
 import orjson
@@ -28,7 +29,18 @@ from router.replay.plan import Plan
 from router.replay.records import Record, records_of
 from router.replay.rows import MAX_COST_NUSD, BadRow, LoggedRequest, NoCall
 from router.replay.sources import Block
-from router.replay.verdicts import GROUPS, BadLine, Columns, TierOutcome, Verdicts
+from router.replay.verdicts import (
+    COUNTED,
+    GROUPS,
+    PRICED,
+    UNDATED,
+    UNROUTABLE,
+    BadLine,
+    Columns,
+    Marks,
+    TierOutcome,
+    Verdicts,
+)
 from router.tokenizers import TokenCounter
 
 TOLERATED_AHEAD_MS = 3_600_000
@@ -88,7 +100,7 @@ class Judge:
             try:
                 self._row(record, block.start.file, line, columns)
             except NoCall:
-                columns.counts.unanswered += 1
+                columns.unanswered += 1
             except BadRow as wrong:
                 columns.bad.append(BadLine(line, wrong.kind, str(wrong)))
             except Exception as error:  # noqa: BLE001 - the border of foreign data: one row of a million ends nothing
@@ -107,10 +119,11 @@ class Judge:
         if paid is None:
             paid = cost_nusd(call.usage, call.model.prices.at(call.day), call.batch)
         judged = self._judged(logged, call)
+        marks = Marks(_identity(logged, call), line, _flags(logged) | (UNROUTABLE if judged == "unroutable" else 0))
         if isinstance(judged, str):
             _check_amounts(paid)
             columns.kept.append((zlib.crc32(b"%d:%d" % (file, line)) % GROUPS, paid))
-            setattr(columns.counts, judged, getattr(columns.counts, judged) + 1)
+            columns.kept_marks.append(marks)
         else:
             baseline = self._priced(self._plan.baseline.prices, call)
             _check_amounts(paid, baseline.cost, *[outcome.cost for outcome in judged.outcomes])
@@ -118,9 +131,7 @@ class Judge:
             row = (_group(judged.request), digest, (at_ms or 0) // 1_000, judged.score, paid, *baseline)
             columns.judged.append(row)
             columns.tiers.append(judged.outcomes)
-        columns.counts.undated += at_ms is None
-        columns.counts.counted += logged.usage is None
-        columns.counts.priced += logged.cost_nusd is None
+            columns.marks.append(marks)
 
     def _call(self, logged: LoggedRequest, at_ms: int | None) -> Call:
         found = self._model(logged.model)
@@ -230,6 +241,20 @@ class Judge:
         if not cache.enabled or temperature > cache.max_temperature:
             return 0
         return int(canonical_digest(request, application if cache.scope == "team" else "")[:16], 16)
+
+
+def _flags(logged: LoggedRequest) -> int:
+    counted = COUNTED if logged.usage is None else 0
+    return counted | (UNDATED if logged.at_ms is None else 0) | (PRICED if logged.cost_nusd is None else 0)
+
+
+def _identity(logged: LoggedRequest, call: Call) -> int:
+    """Of a row that has a name and a time, in 63 bits; else 0. A name that is not the row's own, such as a user's, is
+    told by the rest of it."""
+    if not logged.id or logged.at_ms is None:
+        return 0
+    said = f"{logged.id}\0{logged.at_ms}\0{logged.model}\0{call.usage}\0{logged.cost_nusd}"
+    return int.from_bytes(blake2b(said.encode("utf-8", "replace"), digest_size=8).digest(), "big") >> 1
 
 
 def _check_amounts(*amounts_nusd: int) -> None:

@@ -1,4 +1,5 @@
-"""Which requests a response cache would have answered, by the log's own times, in constant memory."""
+"""Which requests a response cache would have answered, by the log's own times, and which rows stand there twice: in
+constant memory."""
 
 from __future__ import annotations
 
@@ -55,3 +56,32 @@ class Repeats:
         slots = state["repeat_slots"]
         np.frombuffer(self._digests, np.uint64)[slots] = state["repeat_digests"].view(np.uint64)
         np.frombuffer(self._stored_s, np.int64)[slots] = state["repeat_stored_s"]
+
+
+IDENTITIES = 1 << 22
+"""Rows whose names are remembered, likewise: 8 bytes each, 32 MiB as they fill."""
+
+
+class Identities:
+    """A table of the rows that were seen. A row that stands in a log twice would count as a repeat, which is free."""
+
+    def __init__(self, slots: int = IDENTITIES) -> None:
+        self._seen = np.zeros(slots, np.int64)
+
+    def duplicates(self, identities: Integers) -> NDArray[np.bool_]:
+        """Which of these rows, in their order, were seen before. 0 is no row's."""
+        found = np.zeros(len(identities), np.bool_)
+        for row, (identity, slot) in enumerate(
+            zip(identities.tolist(), (identities % len(self._seen)).tolist(), strict=True)
+        ):
+            if identity:
+                found[row] = self._seen[slot] == identity
+                self._seen[slot] = identity
+        return found
+
+    def state(self) -> dict[str, Integers]:
+        used = np.flatnonzero(self._seen)
+        return {"identity_slots": used, "identities": self._seen[used]}
+
+    def restore(self, state: dict[str, Integers]) -> None:
+        self._seen[state["identity_slots"]] = state["identities"]

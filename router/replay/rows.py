@@ -20,6 +20,7 @@ BadKind = Literal[
     "bad cost",
     "bad time",
     "clock in the future",
+    "duplicate row",
 ]
 BAD_KINDS: tuple[BadKind, ...] = BadKind.__args__  # type: ignore[attr-defined]
 """In the order of reports."""
@@ -47,7 +48,7 @@ class LoggedRequest:
     """`body` is the request in OpenAI's wire form, None where the log keeps no text. `usage` is None where the log
     counts no tokens; then `answer`, the text that was answered, is counted. `at_ms` is Unix time, `cost_nusd` what
     the log itself says was paid; each is None where it says nothing. `application` is whoever the log names as the
-    sender. `batch`: sent through a batch API, at half of the list price.
+    sender. `batch`: sent through a batch API, at half of the list price. `id` is what the log calls this row alone.
     """
 
     model: str
@@ -58,3 +59,4 @@ class LoggedRequest:
     cost_nusd: int | None = None
     application: str = ""
     batch: bool = False
+    id: str = ""

@@ -22,7 +22,7 @@ from router.replay.judge import Judge
 from router.replay.plan import Plan
 from router.replay.sources import BLOCK_BYTES, Block, Position, blocks
 from router.replay.sums import Sums
-from router.replay.verdicts import Verdicts
+from router.replay.verdicts import BadLine, Verdicts
 
 BLOCKS_AHEAD = 2
 """Of each worker: the one in work, and the next."""
@@ -74,9 +74,8 @@ def replay(
         rows = 0
         try:
             for number, verdicts in enumerate(_verdicts(paths, plan, workers, sums.position, block_bytes), start=1):
-                _list_bad(bad_file, paths[verdicts.next.file], verdicts)
-                sums.add(verdicts)
-                rows += len(verdicts.score) + len(verdicts.kept_paid) + len(verdicts.bad) + verdicts.counts.unanswered
+                _list_bad(bad_file, paths[verdicts.next.file], sums.add(verdicts))
+                rows += len(verdicts.score) + len(verdicts.kept_paid) + len(verdicts.bad) + verdicts.unanswered
                 progress(sums.position, verdicts.read_bytes, rows)
                 if number % saving.every_blocks == 0:
                     save()
@@ -154,7 +153,7 @@ def _bad_rows(path: Path | None, keep_bytes: int) -> Iterator[IO[bytes]]:
         raise ReplayFailed(f"{error.filename or path}: cannot be written ({error.strerror or error})") from error
 
 
-def _list_bad(file: IO[bytes], log: str, verdicts: Verdicts) -> None:
-    for bad in verdicts.bad:
+def _list_bad(file: IO[bytes], log: str, bad_lines: Iterable[BadLine]) -> None:
+    for bad in bad_lines:
         said = {"file": log, "line": bad.line, "kind": bad.kind, "found": bad.sentence}
         file.write(orjson.dumps(said, option=orjson.OPT_APPEND_NEWLINE))

@@ -7,13 +7,14 @@ overflow: no row costs more than `MAX_COST_NUSD`, and a log whose amounts come t
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from router.replay.plan import Plan, Setting
-from router.replay.repeats import Repeats
+from router.replay.repeats import Identities, Repeats
 from router.replay.rows import BAD_KINDS, BadKind
 from router.replay.sources import LogError, Position
 from router.replay.verdicts import GROUPS, BadLine, Counts, Integers, Verdicts
@@ -23,6 +24,7 @@ MOST_NUSD = 1 << 58
 BINS = 1_001
 """Of scores, each a thousandth wide, as thresholds are; the last holds the score 1 alone."""
 SHOWN_OF_EACH_KIND = 3
+_DUPLICATE = "stands in the logs before, with the same id, time, model, tokens and cost"
 
 _EDGES = np.arange(1, BINS) / (BINS - 1)
 _SIMPLE, _COMPLEX = 0, 2
@@ -49,9 +51,14 @@ class Sums:
         self.position = Position()
         self._most = 0
         self._repeats = Repeats(plan.cache.ttl_seconds)
+        self._identities = Identities()
 
-    def add(self, verdicts: Verdicts) -> None:
-        """The next block's. Raises LogError where the sums would grow too large."""
+    def add(self, verdicts: Verdicts) -> tuple[BadLine, ...]:
+        """The next block's; its bad rows, those among them that stand in the log twice.
+
+        Raises LogError where the sums would grow too large.
+        """
+        verdicts, bad = self._once(verdicts)
         self._check_size(verdicts)
         hit = self._repeats.hits(verdicts.digest, verdicts.at_s)
         for index, setting in enumerate(self._settings):
@@ -63,8 +70,18 @@ class Sums:
             np.add.at(self.base[name], verdicts.group, values)
         np.add.at(self.base["kept"], verdicts.kept_group, 1)
         np.add.at(self.base["kept_paid"], verdicts.kept_group, verdicts.kept_paid)
-        self._count(verdicts)
+        self._count(verdicts.counts(), bad, verdicts.next.file)
         self.position = verdicts.next
+        return bad
+
+    def _once(self, verdicts: Verdicts) -> tuple[Verdicts, tuple[BadLine, ...]]:
+        """Without the rows that were there before, which are bad ones."""
+        judged, kept = (self._identities.duplicates(marks[:, 0]) for marks in (verdicts.marks, verdicts.kept_marks))
+        lines = [*verdicts.marks[judged, 1].tolist(), *verdicts.kept_marks[kept, 1].tolist()]
+        if not lines:
+            return verdicts, verdicts.bad
+        bad = (*verdicts.bad, *[BadLine(line, "duplicate row", _DUPLICATE) for line in lines])
+        return verdicts.without(judged, kept), tuple(sorted(bad, key=lambda each: each.line))
 
     def _add_setting(self, index: int, setting: Setting, verdicts: Verdicts, hit: NDArray[np.bool_]) -> None:
         tier = (verdicts.score >= setting.moderate_from).astype(np.int64) + (verdicts.score >= setting.complex_from)
@@ -93,13 +110,13 @@ class Sums:
         if self._most >= MOST_NUSD:
             raise LogError(f"the log's amounts come to more than {MOST_NUSD // 10**9} dollars; replay a part of it")
 
-    def _count(self, verdicts: Verdicts) -> None:
+    def _count(self, counts: Counts, bad_lines: Sequence[BadLine], file: int) -> None:
         for each in fields(Counts):
-            setattr(self.counts, each.name, getattr(self.counts, each.name) + getattr(verdicts.counts, each.name))
-        for bad in verdicts.bad:
+            setattr(self.counts, each.name, getattr(self.counts, each.name) + getattr(counts, each.name))
+        for bad in bad_lines:
             self.bad[bad.kind] += 1
             if self.bad[bad.kind] <= SHOWN_OF_EACH_KIND:
-                self.shown_bad.append((verdicts.next.file, bad))
+                self.shown_bad.append((file, bad))
 
     # ---- checkpoints -----------------------------------------------------------------------------
 
@@ -118,12 +135,13 @@ class Sums:
             "shown_bad": [[file, bad.line, bad.kind, bad.sentence] for file, bad in self.shown_bad],
             "most": self._most,
         }
-        return {**self._arrays(), **self._repeats.state()}, plain
+        return {**self._arrays(), **self._repeats.state(), **self._identities.state()}, plain
 
     def restore(self, arrays: dict[str, Integers], plain: dict[str, object]) -> None:
         for name, values in self._arrays().items():
             values[...] = arrays[name]
         self._repeats.restore(arrays)
+        self._identities.restore(arrays)
         said: dict[str, dict] = plain  # type: ignore[assignment]
         self.position, self.counts = Position(**said["position"]), Counts(**said["counts"])
         self.bad = Counter({kind: said["bad"][kind] for kind in BAD_KINDS if kind in said["bad"]})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from router.replay.rows import BadKind
 from router.replay.sources import Position
 
 Integers = NDArray[np.int64]
+Bits = NDArray[np.bool_]
 
 GROUPS = 1_024
 """Rows are put into so many groups, which the bootstrap draws from: all that begins alike is in one."""
@@ -22,6 +23,10 @@ class BadLine:
     line: int
     kind: BadKind
     sentence: str
+
+
+COUNTED, UNDATED, PRICED, UNROUTABLE = 1, 2, 4, 8
+"""Flags of rows, in the words of `Counts`."""
 
 
 @dataclass(slots=True)
@@ -44,6 +49,7 @@ class Verdicts:
     The last axis of `choices`, `cost`, `open_cost` and `loss_ppm` is for the tiers that a setting may find, simple to
     complex: which deployment would answer, at what price, how much of that hangs on the length of its answer, and how
     probable it is that the answer falls short, in millionths. `digest` is 0 where no cache would keep the answer.
+    `marks` are the columns of `Marks`.
     """
 
     next: Position
@@ -59,10 +65,38 @@ class Verdicts:
     paid: Integers
     baseline: Integers
     open_baseline: Integers
+    marks: Integers
     kept_group: Integers
     kept_paid: Integers
-    counts: Counts
+    kept_marks: Integers
+    unanswered: int
     bad: tuple[BadLine, ...]
+
+    def counts(self) -> Counts:
+        flags = np.concatenate([self.marks, self.kept_marks])[:, 2]
+        counted, undated, priced, unroutable = (
+            int(np.count_nonzero(flags & flag)) for flag in (COUNTED, UNDATED, PRICED, UNROUTABLE)
+        )
+        return Counts(self.unanswered, counted, undated, priced, len(self.kept_paid) - unroutable, unroutable)
+
+    def without(self, judged: Bits, kept: Bits) -> Verdicts:
+        """All but these rows."""
+        of_judged = {name: getattr(self, name)[~judged] for name in _OF_JUDGED}
+        of_kept = {name: getattr(self, name)[~kept] for name in _OF_KEPT}
+        return replace(self, **of_judged, **of_kept)
+
+
+_OF_JUDGED = ("group", "digest", "at_s", "score", "choices", "cost", "open_cost", "loss_ppm", "paid", "baseline",
+              "open_baseline", "marks")  # fmt: skip
+_OF_KEPT = ("kept_group", "kept_paid", "kept_marks")
+
+
+class Marks(NamedTuple):
+    """Of a row: a digest of what the log calls it, 0 where it has no name; its line; its flags."""
+
+    identity: int
+    line: int
+    flags: int
 
 
 class TierOutcome(NamedTuple):
@@ -80,8 +114,10 @@ class Columns:
 
     judged: list[tuple[int, int, int, float, int, int, int]] = field(default_factory=list)
     tiers: list[tuple[TierOutcome, ...]] = field(default_factory=list)
+    marks: list[Marks] = field(default_factory=list)
     kept: list[tuple[int, int]] = field(default_factory=list)
-    counts: Counts = field(default_factory=Counts)
+    kept_marks: list[Marks] = field(default_factory=list)
+    unanswered: int = 0
     bad: list[BadLine] = field(default_factory=list)
 
     def verdicts(self, following: Position, read_bytes: int) -> Verdicts:
@@ -104,8 +140,14 @@ class Columns:
             paid=np.array(paid, np.int64),
             baseline=np.array(baseline, np.int64),
             open_baseline=np.array(open_baseline, np.int64),
+            marks=_marks(self.marks),
             kept_group=kept[:, 0],
             kept_paid=kept[:, 1],
-            counts=self.counts,
+            kept_marks=_marks(self.kept_marks),
+            unanswered=self.unanswered,
             bad=tuple(self.bad),
         )
+
+
+def _marks(rows: list[Marks]) -> Integers:
+    return np.array(rows, np.int64).reshape(len(rows), 3)

@@ -17,10 +17,10 @@ from router.replay import sums as sums_module
 from router.replay.forecast import Interval, forecast
 from router.replay.judge import Judge
 from router.replay.plan import Setting
-from router.replay.repeats import Repeats
+from router.replay.repeats import Identities, Repeats
 from router.replay.sources import Block, LogError, Position
 from router.replay.sums import Sums
-from router.replay.verdicts import Columns, TierOutcome, Verdicts
+from router.replay.verdicts import Columns, Marks, TierOutcome, Verdicts
 from tests.support.logs import as_lines, pair, pairs, plan_for
 
 PLAN = plan_for()
@@ -40,6 +40,12 @@ def added(*parts: Verdicts) -> Sums:
     return sums
 
 
+def named(number: int, **more: Any) -> dict[str, Any]:
+    record = pair(f"Say {number}.", number, **more)
+    record["response"]["id"] = f"chatcmpl-{number}"
+    return record
+
+
 amounts = st.integers(0, 10**12)
 rows = st.lists(
     st.tuples(
@@ -56,12 +62,17 @@ rows = st.lists(
 kept_rows = st.lists(st.tuples(st.integers(0, 1_023), amounts), max_size=5)
 
 
+NAMELESS = Marks(0, 1, 0)
+
+
 def made(judged: Any, kept: Any) -> Verdicts:
     columns = Columns()
     for group, digest, at_s, score, paid, baseline, tiers in judged:
         columns.judged.append((group, digest, at_s, score, paid, baseline, baseline // 2))
         columns.tiers.append(tuple([TierOutcome(choice, cost, cost // 2, loss) for choice, cost, loss in tiers]))
+    columns.marks.extend([NAMELESS] * len(judged))
     columns.kept.extend(kept)
+    columns.kept_marks.extend([NAMELESS] * len(kept))
     return columns.verdicts(Position(0, 1, 1), 1)
 
 
@@ -154,12 +165,13 @@ def test_the_same_sums_give_the_same_forecast() -> None:
 
 
 def test_a_state_restored_is_the_state() -> None:
-    sums = added(verdicts([*pairs(40), {"broken": 1}]))
+    sums = added(verdicts([*pairs(40), named(1), {"broken": 1}]))
     arrays, plain = sums.state()
     other = Sums(PLAN)
     other.restore({name: values.copy() for name, values in arrays.items()}, json.loads(json.dumps(plain)))
     for each in (sums, other):
-        each.add(verdicts(pairs(40), start=50))
+        each.add(verdicts([*pairs(40), named(1)], start=50))
+    assert sums.bad["duplicate row"] == 1
     assert asdict(forecast(sums, PLAN, ("log",))) == asdict(forecast(other, PLAN, ("log",)))
 
 
@@ -173,6 +185,38 @@ def test_nothing_judged_is_a_forecast_too() -> None:
     found = forecast(added(verdicts([{"broken": 1}])), PLAN, ("log",))
     assert (found.judged, found.rows, found.bad[0].count) == (0, 1, 1)
     assert found.outcomes[0].saved_ppm.value == 0
+
+
+def test_a_row_that_stands_there_twice_is_a_bad_one_and_saves_nothing() -> None:
+    """As a repeat it would be free: two exports that overlap would promise savings that nobody will see."""
+    silent = [named(7, cost=0.5), named(7, cost=0.5)]
+    for record in silent:
+        del record["request"]["messages"]
+    sums = Sums(PLAN)
+    first = sums.add(verdicts([*silent, named(1), named(2), named(1)]))
+    again = sums.add(verdicts([{"hello": 1}, named(2), named(3)], start=6))
+    assert [(bad.line, bad.kind) for bad in first] == [(2, "duplicate row"), (5, "duplicate row")]
+    assert [(bad.line, bad.kind) for bad in again] == [(6, "unknown format"), (7, "duplicate row")]
+    whole, once = (
+        forecast(sums, PLAN, ("log",)),
+        forecast(added(verdicts([silent[0], named(1), named(2), named(3)])), PLAN, ("log",)),
+    )
+    assert (whole.rows, whole.judged, whole.kept, whole.repeats) == (8, 3, 1, 0)
+    assert (whole.outcomes, whole.counts, whole.paid_nusd) == (once.outcomes, once.counts, once.paid_nusd)
+
+
+def test_the_same_request_again_is_no_duplicate() -> None:
+    """It has another id, another time, or the log gives its rows no names."""
+    later = named(1)
+    later["created_at"] += 1
+    rows = [named(1), later, pair("Say 1.", 1), pair("Say 1.", 1)]
+    found = forecast(added(verdicts(rows)), PLAN, ("log",))
+    assert (found.judged, found.bad) == (4, ())
+
+
+def test_names_that_are_displaced_are_forgotten_not_confused() -> None:
+    table = Identities(64)
+    assert table.duplicates(np.array([5, 69, 5, 0, 0, 5])).tolist() == [False, False, False, False, False, True]
 
 
 def hits(ttl: int, *seen: tuple[int, int], slots: int = 64) -> list[bool]:

@@ -240,7 +240,12 @@ def test_azures_records_are_known_by_the_names_of_log_analytics_too() -> None:
 
 
 CHUNKS = [
-    {"model": "gpt-4", "created": 1_760_000_000, "choices": [{"delta": {"role": "assistant", "content": None}}]},
+    {
+        "id": "chatcmpl-1",
+        "model": "gpt-4",
+        "created": 1_760_000_000,
+        "choices": [{"delta": {"role": "assistant", "content": None}}],
+    },
     {"model": "gpt-4", "choices": [{"delta": {"content": "Two "}}], "usage": None},
     {"model": "gpt-4", "choices": [{"delta": {"content": "metres."}, "finish_reason": "stop"}]},
     {"model": "gpt-4", "choices": [], "usage": RESPONSE["usage"]},

@@ -92,7 +92,7 @@ def test_only_what_another_model_would_write_is_open(plan: Plan) -> None:
 def test_what_the_log_paid_is_taken_at_its_word(plan: Plan) -> None:
     found = judged(plan, pair(EASY, cost=0.25), pair(EASY))
     assert found.paid[0] == 250_000_000
-    assert found.counts.priced == 1
+    assert found.counts().priced == 1
 
 
 def test_rows_without_text_and_requests_that_would_be_refused_stay_as_they_were(plan: Plan) -> None:
@@ -105,7 +105,7 @@ def test_rows_without_text_and_requests_that_would_be_refused_stay_as_they_were(
     found = judged(plan, silent, refused, pictured)
     assert len(found.score) == 0
     assert sorted(found.kept_paid.tolist()) == [100_000_000, 200_000_000, 400_000_000]
-    assert (found.counts.without_text, found.counts.unroutable) == (1, 2)
+    assert (found.counts().without_text, found.counts().unroutable) == (1, 2)
 
 
 def test_tokens_are_counted_where_the_log_counts_none(plan: Plan) -> None:
@@ -114,7 +114,7 @@ def test_tokens_are_counted_where_the_log_counts_none(plan: Plan) -> None:
     found = judged(plan, record)
     # 3 words and the marks of a message, 4 words and a point; see the OpenAI Cookbook on counting.
     assert found.paid[0] == cost_nusd(TokenUsage(3 + 3 + 1 + 3, 4), plan.baseline.prices.at(DAY))
-    assert found.counts.counted == 1
+    assert found.counts().counted == 1
 
 
 BAD: list[tuple[str, dict[str, Any]]] = [
@@ -163,7 +163,7 @@ def test_no_record_whatsoever_ends_a_replay(record: dict[str, Any], within: str)
     whole = pair(EASY)
     whole = {**whole, **record} if not within else {**whole, within: {**whole.get(within, {}), **record}}
     found = judged(PLAN, whole, pair(EASY))
-    assert len(found.score) + len(found.kept_paid) + len(found.bad) + found.counts.unanswered == 2
+    assert len(found.score) + len(found.kept_paid) + len(found.bad) + found.counts().unanswered == 2
     assert len(found.score) >= 1
 
 

@@ -76,6 +76,7 @@ def _verified(services: AdminServices, span: ReportPeriod, most: int) -> Finding
         PriceList(settings, load_prices(settings.prices)),
         machines_by_day(settings, ROUTER),
         answer_lengths_beside(settings.prices),
+        settings.shadow.share,
     )
     console = Console(stderr=True)
     columns = (TextColumn("verifying"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())

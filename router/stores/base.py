@@ -149,6 +149,20 @@ class LedgerRefused(ValueError):
     """The store will never take this batch, however often it is offered."""
 
 
+class UnreadableRecord(ValueError):
+    """A record was changed by hand, and is none any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlteredText:
+    """What records share, and is no longer what it was when it was stored: the digest of its `values` is another."""
+
+    place: str
+    found: str
+    expected: str
+    values: Mapping[str, object]
+
+
 @dataclass(frozen=True, slots=True)
 class AlertClaim:
     """The right, and the duty, to tell people that a share of a budget was reached in a window.

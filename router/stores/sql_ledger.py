@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from operator import attrgetter
+from typing import Any
 
-from sqlalchemy import Engine, exc, or_, select
+from sqlalchemy import Engine, Row, exc, or_, select
 
 from policies.budget import Budget
 from policies.spend import SpendRecord
-from router.stores.base import LedgerRefused
+from router.stores.base import AlteredText, LedgerRefused, UnreadableRecord
 from router.stores.sql_booking import Booker, Booking, Key, Known
 from router.stores.sql_detail import pack_id
 from router.stores.sql_engine import reading, writing
@@ -50,7 +51,7 @@ class SqlLedger:
     def get(self, request_id: str) -> SpendRecord | None:
         with reading(self._engine) as connection:
             row = connection.execute(select(LEDGER).where(LEDGER.c.stored_id == pack_id(request_id))).first()
-        return None if row is None else record_of(row)
+        return None if row is None else _read(row)
 
     def records(self, from_ms: int, to_ms: int, at_once: int = 5_000) -> Iterator[list[SpendRecord]]:
         within = (LEDGER.c.started_at_ms >= from_ms, LEDGER.c.started_at_ms < to_ms)
@@ -62,18 +63,32 @@ class SqlLedger:
                 rows = connection.execute(rest).all()
             if not rows:
                 return
-            yield [record_of(row) for row in rows]
+            yield [_read(row) for row in rows]
             at_ms, id_ = rows[-1].started_at_ms, rows[-1].stored_id
             # The first condition follows from the second, and is the one that an index serves.
             rest = query.where(
                 LEDGER.c.started_at_ms >= at_ms, or_(LEDGER.c.started_at_ms > at_ms, LEDGER.c.stored_id > id_)
             )
 
+    def altered_texts(self) -> list[AlteredText]:
+        """Of what records share, that which was changed by hand."""
+        tables = self._booker.dimensions, self._booker.attributes, self._booker.templates
+        with reading(self._engine) as connection:
+            return [altered for texts in tables for altered in texts.altered(connection)]
+
     def usage(
         self, budget: Budget, from_ms: int, to_ms: int, bucket_ms: int | None = None
     ) -> dict[tuple[str, int], int]:
         with reading(self._engine) as connection:
             return usage(connection, budget, from_ms, to_ms, bucket_ms)
+
+
+def _read(row: Row[Any]) -> SpendRecord:
+    """Raises UnreadableRecord, which names it."""
+    try:
+        return record_of(row)
+    except (AttributeError, ValueError) as error:  # it has another template, or none
+        raise UnreadableRecord(f"the detail of the record {row.request_id!r} cannot be read: {error}") from error
 
 
 def _book_new(booking: Booking, rows: Sequence[StoredRow]) -> int:

@@ -10,13 +10,14 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, Table, insert, select
 
-from router.stores.base import LedgerRefused
+from router.stores.base import AlteredText, LedgerRefused
 from router.stores.sql_rows import Values, without_nul
 
 AT_ONCE = 2_000
 """Values in one question: databases take some thousands."""
 
 _REMEMBERED = 50_000
+_REPLACED = without_nul("\0")
 
 
 class Texts:
@@ -46,6 +47,16 @@ class Texts:
                 found |= self._found(connection, missing)
             ids |= {values: found[digest] for values, digest in digests.items()}
         return ids
+
+    def altered(self, connection: Connection) -> Iterator[AlteredText]:
+        """Those that somebody changed by hand: all rows that share one change with it, and their sums alike."""
+        columns = [self._table.c[name] for name in self._names]
+        for id_, stored, *values in connection.execute(select(self._table.c.id, self._table.c.digest, *columns)):
+            found = _digest(tuple(values))
+            # A digest is of what came; of that, another sign stands for NUL.
+            if found != bytes(stored) and not any(_REPLACED in str(value) for value in values):
+                named = dict(zip(self._names, values, strict=True))
+                yield AlteredText(f"{self._table.name}, id {id_}", found.hex(), bytes(stored).hex(), named)
 
     def remember(self, ids: dict[Values, int]) -> None:
         if len(self._known) + len(ids) > _REMEMBERED:

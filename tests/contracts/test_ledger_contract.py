@@ -334,3 +334,14 @@ def test_an_unreachable_database_is_unavailable(tmp_path: Path) -> None:
         assert "secret" not in str(raised.value)
         with pytest.raises(StoreUnavailable):
             broken.get("req_1")
+
+
+def test_what_records_share_is_as_it_was_stored(engine: Engine) -> None:
+    ledger = SqlLedger(engine)
+    ledger.append(
+        [
+            spend_record("odd", response_model="a\0b", error_code="坏", simulated=True, project_id=None),
+            spend_record("plain", detail={"chain": [["large", 5, -9.5]], "signals": []}, finish_reasons=""),
+        ]
+    )
+    assert ledger.altered_texts() == []

@@ -18,6 +18,7 @@ from router.config import load_config
 from router.prices import load_prices
 from router.reports.price_list import PriceList
 from router.reports.verify import Findings, Verifier, hours_of
+from router.stores.base import AlteredText
 from router.stores.cells import HOUR_MS, ROUTER, Cell, HourCost
 from tests.support.administration import write_config
 from tests.support.books import RecordBooks
@@ -47,6 +48,9 @@ class Raw:
 
     def get(self, request_id: str) -> SpendRecord | None:
         return next((record for record in self._records if record.request_id == request_id), None)
+
+    def altered_texts(self) -> list[AlteredText]:
+        return []
 
 
 def served(request_id: str, minute: int = 0, **changes: Any) -> SpendRecord:
@@ -81,7 +85,7 @@ def ledger() -> list[SpendRecord]:
             75,
             kind="shadow",
             parent_id="plain",
-            sample_share=0.05,
+            sample_share=1.0,
             deployment="large",
             request_model="gpt-4",
             cost_nusd=90_000_000,
@@ -127,7 +131,7 @@ def verify(
     machines_on: Callable[[date], Mapping[str, MachineUse]] = no_machines,
     **keywords: Any,
 ) -> Findings:
-    verifier = Verifier(Raw(records), books or RecordBooks(records), prices, machines_on)
+    verifier = Verifier(Raw(records), books or RecordBooks(records), prices, machines_on, share=1.0)
     return verifier.verify(START, END, **keywords)
 
 
@@ -165,8 +169,17 @@ def test_an_estimated_answer_is_estimated_anew(prices: PriceList) -> None:
         ("own", {"baseline_input_tokens": 0, "baseline_cost_nusd": 60_000_000}, "baseline_input_tokens",
          "(0, 1000)", "(1000, 1000)"),
         ("hit", {"cost_nusd": 1}, "cost_nusd", "1", "0"),
-        ("shadow", {"parent_id": "nobody"}, "parent_id", "nobody", "the id of a record in the ledger"),
-        ("shadow", {"parent_id": None}, "parent_id", "None", "the id of a record in the ledger"),
+        ("shadow", {"parent_id": "nobody"}, "parent_id", "nobody", "the id of a request in the ledger"),
+        ("shadow", {"parent_id": None}, "parent_id", "None", "the id of a request in the ledger"),
+        ("plain", {"baseline_price_effective_from": None}, "baseline_price_effective_from",
+         "None", "the date of a price"),
+        ("plain", {"parent_id": "own"}, "parent_id", "own", "nothing: it measures no other"),
+        ("plain", {"sample_share": 0.5}, "sample_share", "0.5", "nothing: it measures no other"),
+        ("shadow", {"sample_share": None}, "sample_share", "None", "a share at which its request is drawn"),
+        ("shadow", {"sample_share": 1.5}, "sample_share", "1.5", "a share at which its request is drawn"),
+        ("shadow", {"sample_share": 0.01}, "sample_share", "0.01", "a share at which its request is drawn"),
+        ("shadow", {"end_user": "ann"}, "end_user", "ann", ", as of plain"),
+        ("shadow", {"score": 0.5}, "score", "0.5", "0.125, as of plain"),
         ("plain", {"cached_input_tokens": 1_001}, "tokens",
          "cached_input_tokens=1001 must lie in 0..input_tokens=1000", "counts that can be"),
     ],
@@ -184,6 +197,18 @@ def test_whatever_was_tampered_with_is_found(
 def test_a_measurement_with_a_counterfactual_is_found(prices: PriceList) -> None:
     records = [replace(each, baseline_cost_nusd=5) if each.kind == "shadow" else each for each in ledger()]
     assert set(verify(prices, records).counts) == {"baseline_cost_nusd"}
+
+
+def test_a_sample_at_another_share_than_now_may_be_right_and_is_counted(prices: PriceList) -> None:
+    records = [replace(each, sample_share=0.99) if each.kind == "shadow" else each for each in ledger()]
+    findings = verify(prices, records)
+    assert findings.total == 0
+    assert findings.unchecked["the sample was drawn at another share than the one that is configured now"] == 1
+
+
+def test_a_shadow_of_a_shadow_is_found(prices: PriceList) -> None:
+    other = replace(ledger()[4], request_id="other", parent_id="shadow")
+    assert dict(verify(prices, [*ledger(), other]).counts) == {"parent_id": 1}
 
 
 def test_a_parent_may_have_come_long_before(prices: PriceList) -> None:
@@ -278,7 +303,10 @@ def test_all_differences_are_counted_and_the_first_kept(prices: PriceList) -> No
         ({"deployment": "gone"}, "no longer says what its deployment is priced at"),
         ({"price_effective_from": "2001-01-01"}, "price version that it names is no longer"),
         ({"baseline_model": "gone"}, "no price is known for its baseline"),
-        ({"baseline_price_effective_from": None}, "booked before records named the price"),
+        (
+            {"baseline_price_effective_from": None, "recounted_output_tokens": 0},
+            "booked before records named the price",
+        ),
     ],
 )
 def test_what_cannot_be_reckoned_anew_is_no_difference_but_counted(

@@ -14,7 +14,7 @@ from tests.support.logs import pair
 
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "How high is the gate?"}]
 RESPONSE = {
-    "id": "chatcmpl-1",
+    "id": "r1",
     "model": "gpt-4",
     "created": 1_760_000_000,
     "choices": [{"message": {"role": "assistant", "content": "Two metres."}, "finish_reason": "stop"}],
@@ -23,7 +23,7 @@ RESPONSE = {
 REQUEST = {"model": "gpt-4", "messages": MESSAGES, "temperature": 0}
 TIME = "2025-10-09T08:53:20.000Z"
 SPEND = {
-    "request_id": "chatcmpl-1",
+    "request_id": "r1",
     "call_type": "acompletion",
     "spend": 0.00087,
     "prompt_tokens": 21,
@@ -51,7 +51,7 @@ HELICONE = {
     "costUSD": 0.00087,
 }
 LANGFUSE = {
-    "id": "o1",
+    "id": "r1",
     "traceId": "t1",
     "type": "GENERATION",
     "model": "gpt-4",
@@ -66,6 +66,7 @@ LANGFUSE = {
 AZURE = {
     "time": TIME,
     "category": "GatewayLlmLogs",
+    "correlationId": "r1",
     "operationName": "Microsoft.ApiManagement/GatewayLlmLogs",
     "properties": json.dumps({
         "modelName": "gpt-4", "deploymentName": "ours", "promptTokens": 21, "completionTokens": 4,
@@ -75,7 +76,8 @@ AZURE = {
 }  # fmt: skip
 PLAIN = {
     "Model": "gpt-4", "Prompt": json.dumps(MESSAGES), "Completion": "Two metres.", "Prompt Tokens": "21",
-    "completion-tokens": "4", "cached_tokens": "16", "cost_usd": "0.00087", "Timestamp": TIME, "team": "kitchen",
+    "completion-tokens": "4", "cached_tokens": "16", "cost_usd": "0.00087", "Timestamp": TIME,
+    "team": "kitchen", "id": "r1",
 }  # fmt: skip
 PAIR = {"request": REQUEST, "response": RESPONSE, "cost": 0.00087, "user": "kitchen"}
 STORED = {**RESPONSE, "object": "chat.completion", "messages": MESSAGES, "cost": 0.00087, "user": "kitchen"}
@@ -107,6 +109,7 @@ def test_every_format_says_the_same(record: dict[str, Any]) -> None:
     assert request.cost_nusd == (870_000 if record not in (AZURE, BATCH) else None)
     assert request.application == "kitchen"
     assert request.batch is (record is BATCH)
+    assert request.id == "r1"
 
 
 @pytest.mark.parametrize("name", [name for name in SAMPLES if name != "azure"])
@@ -235,13 +238,18 @@ def test_all_that_langfuse_counts_of_a_side_is_a_part_of_it() -> None:
 
 
 def test_azures_records_are_known_by_the_names_of_log_analytics_too() -> None:
-    row = {"TimeGenerated": TIME, "Category": "GatewayLlmLogs", "properties_s": AZURE["properties"]}
+    row = {
+        "TimeGenerated": TIME,
+        "Category": "GatewayLlmLogs",
+        "CorrelationId": "r1",
+        "properties_s": AZURE["properties"],
+    }
     assert read_record(row, None) == read_record(AZURE, None)
 
 
 CHUNKS = [
     {
-        "id": "chatcmpl-1",
+        "id": "r1",
         "model": "gpt-4",
         "created": 1_760_000_000,
         "choices": [{"delta": {"role": "assistant", "content": None}}],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Engine, or_, select, text, update
+from sqlalchemy import Engine, and_, or_, select, text, update
 
 from router.stores.sql_engine import reading, writing
 from router.stores.sql_schema import REPORT_RUNS
@@ -33,11 +33,13 @@ class SqlReportRuns:
         """Of the periods that were ever begun, by their ends, whether they are finished.
 
         What is said to have been done later than now was done by a clock that ran ahead, of a period that was not
-        over: it counts as begun, no more.
+        over: it counts as begun, no more. Or the clock has been set back now, which is why only periods are looked at
+        that end by tomorrow: one or two reports are then made again, and not all that there ever were.
         """
         runs = REPORT_RUNS.c
         own = runs.schedule_id == schedule_id
-        ahead = or_(runs.finished_at_ms > now_ms + _SKEW_MS, runs.not_before_ms > now_ms + _DAY_MS)
+        later = or_(runs.finished_at_ms > now_ms + _SKEW_MS, runs.not_before_ms > now_ms + _DAY_MS)
+        ahead = and_(runs.period_end_ms < now_ms + _DAY_MS, later)
         query = select(runs.period_end_ms, runs.finished_at_ms, ahead.label("ahead")).where(own)
         with reading(self._engine) as connection:
             rows = connection.execute(query).all()

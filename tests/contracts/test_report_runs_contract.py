@@ -47,15 +47,22 @@ def test_what_failed_waits(runs: SqlReportRuns) -> None:
 
 
 def test_what_a_clock_that_ran_ahead_finished_or_claimed_is_begun_again(runs: SqlReportRuns) -> None:
-    hour_ms = 3_600_000
-    assert runs.claim("s", MONTH_MS, hour_ms, 2 * hour_ms) == 1
-    runs.finish("s", MONTH_MS, 1, hour_ms, "empty")
-    assert runs.known("s", hour_ms) == {MONTH_MS: True}
-    assert runs.claim("s", MONTH_MS + 1, 25 * hour_ms, 26 * hour_ms) == 1
-    assert runs.known("s", 1_000) == {MONTH_MS: False, MONTH_MS + 1: False}
-    assert [runs.claim("s", end_ms, 1_000, 2_000) for end_ms in (MONTH_MS, MONTH_MS + 1)] == [2, 2]
-    runs.finish("s", MONTH_MS, 2, 1_500, "there")
-    assert runs.known("s", 1_400) == {MONTH_MS: True, MONTH_MS + 1: False}, "clocks differ by a little"
+    due_ms, later_ms = MONTH_MS + 1_200_000, MONTH_MS + 2 * 86_400_000
+    for end_ms in (MONTH_MS, MONTH_MS + 1):
+        assert runs.claim("s", end_ms, later_ms, later_ms + 1) == 1
+    runs.finish("s", MONTH_MS, 1, later_ms, "empty")
+    assert runs.known("s", later_ms) == {MONTH_MS: True, MONTH_MS + 1: False}
+    assert runs.known("s", due_ms) == {MONTH_MS: False, MONTH_MS + 1: False}
+    assert [runs.claim("s", end_ms, due_ms, due_ms + 1) for end_ms in (MONTH_MS, MONTH_MS + 1)] == [2, 2]
+    runs.finish("s", MONTH_MS, 2, due_ms + 60_000, "there")
+    assert runs.known("s", due_ms) == {MONTH_MS: True, MONTH_MS + 1: False}, "clocks differ by a little"
+
+
+def test_a_clock_that_begins_at_nothing_does_not_have_everything_made_again(runs: SqlReportRuns) -> None:
+    assert runs.claim("s", MONTH_MS, MONTH_MS, MONTH_MS + 1) == 1
+    runs.finish("s", MONTH_MS, 1, MONTH_MS, "there")
+    assert runs.known("s", 0) == {MONTH_MS: True}
+    assert runs.known("s", MONTH_MS) == {MONTH_MS: True}
 
 
 def test_who_was_overtaken_changes_nothing(runs: SqlReportRuns) -> None:

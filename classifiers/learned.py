@@ -139,7 +139,7 @@ class LearnedModel:
         if known_words < self._least_words_of_any:
             return FAR, 0
         nearness = self._centres @ point - self._least_near
-        if float(nearness.max()) < _UNKNOWN_WIDTHS * self.mixture.gate_width:
+        if float(nearness[nearness.argmax()]) < _UNKNOWN_WIDTHS * self.mixture.gate_width:  # max() takes 7 microseconds
             return FAR, 0
         nearness[self._least_words > known_words] = FAR
         at = int(nearness.argmax())

@@ -88,7 +88,7 @@ def savings(
         )  # fmt: skip
         if output == "focus":
             write_focus(services, asked, by or (), place)
-        elif by or place or output not in ("table", "json", "csv"):
+        elif by or place is not None or output not in ("table", "json", "csv"):
             table = savings_report(services, asked, tuple(by or ("team",)), now())
             write_table(services, table, output, place, details=details, by=by or ())
         else:

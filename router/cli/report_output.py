@@ -76,6 +76,8 @@ def _write(services: AdminServices, place: str | None, name: str, content: bytes
 
 
 def _deliver(services: AdminServices, place: str, name: str, content: bytes, content_type: str) -> None:
+    if not place:
+        raise ValueError("--output is empty; name a file, a folder/, s3://bucket/key or webhook")
     where = deliver(place, name, content, content_type, config=services.config.reports)
     typer.echo(f"parsimony: the report is at {where}", err=True)
 

@@ -78,7 +78,8 @@ def check_dimensions(names: Sequence[str], allowed: Sequence[str] = DIMENSIONS) 
     """Raises ValueError for a name that is none, or that comes twice."""
     for name in names:
         if name not in allowed:
-            raise ValueError(f"a report cannot be by {name!r}; allowed are {', '.join(allowed)}")
+            once_each = "; name each by itself" if "," in name else ""
+            raise ValueError(f"a report cannot be by {name!r}; allowed are {', '.join(allowed)}{once_each}")
     if len(set(names)) < len(names):
         raise ValueError(f"a report cannot be twice by the same: {', '.join(names)}")
 

@@ -265,13 +265,21 @@ def _cost_in_words(explanation: Explanation) -> str:
 
 def _baseline_in_words(explanation: Explanation) -> str:
     record = explanation.record
+    if record.kind != "request":
+        return "nothing: it measures what the baseline costs another request"
     if explanation.baseline is not None:
-        basis = f"an estimate, {record.estimator}" if record.estimator else "an estimate"
-        return f"{explanation.baseline.in_words()} ({basis})"
+        return f"{explanation.baseline.in_words()} ({_basis(explanation)})"
     amount = f"${format_usd(record.baseline_cost_nusd)} on {record.baseline_model}"
     if not record.baseline_cost_nusd:
         return f"{amount}: there was no answer to compare with"
     return f"{amount}, as reckoned with another price (an estimate)"
+
+
+def _basis(explanation: Explanation) -> str:
+    record, cost = explanation.record, explanation.cost
+    if cost is not None and cost.model == record.baseline_model:
+        return "exact: the baseline itself answered"
+    return f"an estimate, {record.estimator}" if record.estimator else "an estimate"
 
 
 # ---- for programs --------------------------------------------------------------------------------

@@ -101,15 +101,20 @@ def report_period(
     """
     zone = zone_of(timezone)
     if name is not None:
-        if from_text or to_text:
+        if from_text is not None or to_text is not None:
             raise ValueError("a period has a beginning and an end of its own: give either it, or 'from' and 'to'")
         period = _named(name, now, timezone)
         return ReportPeriod(unix_ms(period.start), unix_ms(period.end), timezone)
     month = period_at(Window("month"), now, timezone)
-    from_ms = _instant_ms("from", from_text, zone) if from_text else unix_ms(month.start)
-    to_ms = _instant_ms("to", to_text, zone) if to_text else unix_ms(now) + 1
+    from_ms = unix_ms(month.start) if from_text is None else _instant_ms("from", from_text, zone)
+    to_ms = unix_ms(now) + 1 if to_text is None else _instant_ms("to", to_text, zone)
     if from_ms >= to_ms:
-        raise ValueError("the report ends before it begins: 'from' must be earlier than 'to', which is not included")
+        begin = f"{local_text(from_ms, timezone)}{' (this month, as none is given)' if from_text is None else ''}"
+        end = f"{local_text(to_ms, timezone)}{' (now, as none is given)' if to_text is None else ''}"
+        raise ValueError(
+            f"the report ends before it begins: 'from' is {begin}, and must be earlier than 'to', {end}, which is not "
+            "included"
+        )
     return ReportPeriod(from_ms, to_ms, timezone)
 
 

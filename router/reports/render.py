@@ -52,8 +52,9 @@ def title_of(table: ReportTable) -> str:
 
 
 def span_text(from_ms: int, to_ms: int, timezone: str) -> str:
-    start, end = (local_text(at, timezone)[:16].replace("T", " ") for at in (from_ms, to_ms))
-    return f"{start} to {end} {timezone}"
+    """To the minute; with offsets where one time of the clock stands for both ends, for an hour may come twice."""
+    start, end = (local_text(at, timezone).replace("T", " ") for at in (from_ms, to_ms))
+    return f"{start} to {end} {timezone}" if start[:16] == end[:16] else f"{start[:16]} to {end[:16]} {timezone}"
 
 
 def _grid(table: ReportTable, at: Sequence[int]) -> Table:

@@ -230,6 +230,12 @@ def test_every_report_is_printed(run: Command, name: str) -> None:
     assert "2026-11-01 00:00 to 2026-12-01 00:00 UTC" in done.stdout
 
 
+def test_an_empty_place_is_no_place(run: Command) -> None:
+    done = run("savings", "--period", "2026-11", "--output", "")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "--output is empty; name a file, a folder/, s3://bucket/key or webhook" in done.stderr
+
+
 def test_a_narrowed_overview_names_what_it_is_narrowed_to(run: Command) -> None:
     done = run("savings", "--period", "2026-11", "--model", "small", "--alias", "auto")
     assert "Savings, model small, alias auto" in done.stdout

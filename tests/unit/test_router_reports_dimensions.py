@@ -57,6 +57,8 @@ def test_a_tag_is_one_of_a_requests_tags() -> None:
 
 
 def test_what_there_is_not_is_refused_with_what_there_is() -> None:
+    with pytest.raises(ValueError, match=r"by 'team,model'; allowed are .*; name each by itself"):
+        check_dimensions(["team,model"])
     with pytest.raises(ValueError, match="by 'colour'; allowed are team, project"):
         check_dimensions(["colour"])
     with pytest.raises(ValueError, match="twice by the same: team, team"):

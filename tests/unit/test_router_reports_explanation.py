@@ -118,6 +118,12 @@ def test_sums_that_do_not_arrive_at_the_bill_are_not_shown(tmp_path: Path) -> No
         ({"reason": "newer"}, "why", "no longer a known reason"),
         ({"first_token_ms": None}, "when", ", 812 ms"),
         ({"estimator": "lengths-1"}, "baseline", "(an estimate, lengths-1)"),
+        (
+            {"deployment": "large", "cost_nusd": 6_000_000, "price_effective_from": "2023-03-14"},
+            "baseline",
+            "(exact: the baseline itself answered)",
+        ),
+        ({"kind": "shadow", "baseline_cost_nusd": 0}, "baseline", "nothing: it measures"),
         ({"baseline_price_effective_from": "2023-03-14", "started_at_ms": 0}, "baseline", "price of 2023-03-14"),
         ({"cost_nusd": 7_000_000}, "saved", "-$0.001"),
         ({"reason": "budget"}, "of that", "downgrade by budget: $0.005875"),

@@ -57,6 +57,12 @@ def test_people_see_title_rows_total_and_basis() -> None:
     assert lines[-2:] == ["It is an estimate.", "SIMULATED: all of it."]
 
 
+def test_an_hour_that_comes_twice_is_told_from_nothing() -> None:
+    start_ms = 1_792_886_400_000  # 2026-10-25T02:00+02:00
+    lines = printed(table(from_ms=start_ms, to_ms=start_ms + 3_600_000, timezone="Europe/Zurich")).splitlines()
+    assert lines[0].endswith(": 2026-10-25 02:00+02:00 to 2026-10-25 02:00+01:00 Europe/Zurich")
+
+
 def test_details_are_shown_where_asked_for() -> None:
     assert "booked" not in printed(table())
     assert "booked $" in printed(table(), details=True)

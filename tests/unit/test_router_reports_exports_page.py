@@ -168,3 +168,9 @@ def test_parquet_holds_what_a_year_costs_in_rupiah(tmp_path: Path) -> None:
     with duckdb.connect() as connection:
         rows = connection.sql(f"SELECT counterfactual_usd, counterfactual_nusd FROM '{path}'").fetchall()
     assert rows == [(Decimal(10**10), amount)]
+
+
+def test_a_loss_bears_the_same_minus_in_money_and_in_percent() -> None:
+    words = Outline(export(savings_table({("support",): savings_row(4 * USD, (-1 * USD, 0, 0))}), "html")).words
+    assert {"−$1.00", "−25.0 %"} <= set(words)
+    assert "-25.0 %" not in words

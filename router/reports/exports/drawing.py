@@ -106,3 +106,8 @@ def money(amount: int, currency: str) -> str:
     whole, point, fraction = text.lstrip("-").partition(".")
     sign = "−" if text.startswith("-") else ""
     return f"{sign}{'$' if currency == 'USD' else currency + ' '}{int(whole):,}{point}{fraction}"
+
+
+def percent(share: object) -> str:
+    """With the same minus as amounts of money have."""
+    return f"{share} %".replace("-", "−")

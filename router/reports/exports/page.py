@@ -11,7 +11,7 @@ from html import escape
 from pathlib import Path
 
 from policies.money import NUSD_PER_USD, format_usd
-from router.reports.exports.drawing import Picture, money
+from router.reports.exports.drawing import Picture, money, percent
 from router.reports.exports.pictures import pictures_of
 from router.reports.periods import local_text
 from router.reports.tables import Column, ReportTable, Value
@@ -69,7 +69,7 @@ def _sums(table: ReportTable) -> Iterator[str]:
         return
     yield '<dl class="sums">'
     for name, words in shown:
-        notes = [*_interval(table, name), *([f"{total['savings_percent']} %"] if _has_share(table, name) else [])]
+        notes = [*_interval(table, name), *([percent(total["savings_percent"])] if _has_share(table, name) else [])]
         small = f"<small>{escape(', '.join(notes))}</small>" if notes else ""
         amount = escape(money(_whole(total[name]), table.currency))
         yield f"<div><dt>{words}</dt><dd>{amount}{small}</dd></div>"
@@ -175,7 +175,7 @@ def _shown(column: Column, value: Value) -> str:
         return f"{value:,}"
     if column.kind == "instant":
         return str(as_iso(_whole(value)))
-    return f"{value} %" if column.kind == "percent" else str(value)
+    return percent(value) if column.kind == "percent" else str(value)
 
 
 def _whole(value: object) -> int:

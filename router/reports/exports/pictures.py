@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from router.reports.dimensions import TIMES
-from router.reports.exports.drawing import WIDTH, Picture, Scale, bar, frame, label, line, money, whisker
+from router.reports.exports.drawing import WIDTH, Picture, Scale, bar, frame, label, line, money, percent, whisker
 from router.reports.exports.waterfall import steps, waterfall
 from router.reports.tables import Column, ReportTable
 
@@ -170,7 +170,7 @@ def _utilisation(table: ReportTable) -> Picture:
         top = _TOP / 2 + number * (_BAR + _GAP)
         name = next(str(record[column.name]) for column in table.columns if column.dimension)
         share = record["utilization"]
-        shown = "unknown" if share is None else f"{share} %"
+        shown = "unknown" if share is None else percent(share)
         shapes.append(label(_LEFT - 8, top + _BAR - 2, name, "end"))
         shapes.append(bar("idle", scale.place(0), top, scale.place(100), top + _BAR, f"{name}: capacity"))
         if share is not None:

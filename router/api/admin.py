@@ -5,7 +5,6 @@ All of it is synchronous and runs in the thread pool: it reads SQL and Redis, an
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -18,7 +17,7 @@ from router.api.admin_examples import documented
 from router.api.admin_source import AdminSource
 from router.clock import SYSTEM_CLOCK
 from router.errors import RecordNotFound
-from router.prices import PriceBook, load_prices
+from router.prices import load_prices
 from router.reports.explanation import explained, explanation_as_json
 from router.stores.administration import Terms, budget_states, team_of
 from router.stores.base import KeyInfo, Role
@@ -161,10 +160,6 @@ def _add_administering(router: APIRouter, stores: AdminSource) -> None:
 
 
 def _add_requests(router: APIRouter, services: AdminSource) -> None:
-    @cache
-    def prices() -> PriceBook:
-        return load_prices(services.config.prices)
-
     @router.get("/requests/{request_id}", **documented("Explain a request", examples.REQUEST))
     def show_request(request_id: str, caller: CallerOf) -> dict[str, Any]:
         record = services.ledger.get(request_id)
@@ -173,7 +168,9 @@ def _add_requests(router: APIRouter, services: AdminSource) -> None:
                 f"There is no record of {request_id!r}; records reach the ledger about a second after the answer."
             )
         replaced = services.repricings.of_request(request_id)
-        return explanation_as_json(explained(record, services.config, prices(), replaced))
+        # Read anew each time, in milliseconds: a late correction of prices is in there, and its records name it.
+        prices = load_prices(services.config.prices)
+        return explanation_as_json(explained(record, services.config, prices, replaced))
 
 
 def _key(key: KeyInfo) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from router.api.admin_access import Caller, CallerOf
 from router.api.admin_examples import documented
 from router.api.admin_source import AdminSource
 from router.clock import SYSTEM_CLOCK
-from router.errors import InvalidRequest
+from router.errors import ConfigError, InvalidRequest
+from router.prices import UnknownCurrency
 from router.reports.exports.drawing import Picture
 from router.reports.exports.formats import CONTENT_TYPES
 from router.reports.files import FileFormat, table_as_bytes
@@ -164,10 +165,12 @@ def _answer(table: ReportTable, output: FileFormat, curves: Sequence[Picture] = 
 
 
 def _checked(make: Callable[[], T]) -> T:
-    """Dimensions, currencies and filters that there are not are the caller's mistake."""
+    """Dimensions, currencies and filters that there are not are the caller's mistake; files of ours are not."""
     try:
         return make()
-    except DirectoryError:
+    except UnknownCurrency as error:
+        raise InvalidRequest(str(error)) from error
+    except (DirectoryError, ConfigError):
         raise
     except ValueError as error:
         raise InvalidRequest(str(error)) from error

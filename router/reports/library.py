@@ -11,7 +11,7 @@ from typing import Protocol
 
 from router.answer_lengths import answer_lengths_beside
 from router.config import Config
-from router.prices import load_prices
+from router.prices import PriceFileError, load_prices
 from router.reports.account import Account, Question, take_account
 from router.reports.basis import provenance
 from router.reports.chargeback import CHARGEABLE, chargeback_table
@@ -78,8 +78,8 @@ def line_items(source: ReportSource, terms: ReportTerms, by: Collection[str]) ->
 
 
 def account_of(source: ReportSource, terms: ReportTerms, by: tuple[str, ...], *, spread: bool = False) -> Account:
-    """Raises ValueError with a sentence for dimensions, filters or a currency that there are not, and
-    StoreUnavailable."""
+    """Raises ValueError with a sentence for dimensions, filters or a currency that there are not, ConfigError for files
+    that cannot be used, and StoreUnavailable."""
     check_filters(source, terms.where, terms.period)
     question = Question(
         period=terms.period,
@@ -101,7 +101,12 @@ def machines_of(config: Config) -> tuple[str, ...]:
 
 
 def prices_sha256(config: Config) -> str:
-    return hashlib.sha256(Path(config.prices).read_bytes()).hexdigest()
+    """Raises PriceFileError."""
+    try:
+        content = Path(config.prices).read_bytes()
+    except OSError as error:
+        raise PriceFileError(f"{config.prices}: cannot be read: {error.strerror}") from error
+    return hashlib.sha256(content).hexdigest()
 
 
 def _currency(config: Config, terms: ReportTerms) -> Currency:

@@ -15,8 +15,8 @@ from router.services import AdminServices
 from router.stores.administration import set_budget
 from router.stores.base import secret_sha256
 from tests.support.admin_api import client_of, open_stores
-from tests.support.administration import write_config
-from tests.support.spend import spend_record
+from tests.support.administration import PRICES, write_config
+from tests.support.spend import priced_record, spend_record
 
 
 @pytest.fixture
@@ -185,6 +185,18 @@ def test_a_request_that_was_repriced_is_explained_with_both_versions(
     (version,) = client.get("/requests/req_1").json()["repricings"]
     assert (version["actor"], version["reason"]) == ("cli:me", "late")
     assert (version["before"]["cost_nusd"], version["after"]["cost_nusd"]) == (500, 400)
+
+
+def test_a_request_is_explained_by_the_prices_as_they_are_now(services: AdminServices, tmp_path: Path) -> None:
+    """A late correction is a change of the price file, beside a server that runs on."""
+    own = tmp_path / "own_prices.yaml"
+    corrected = PRICES.read_text(encoding="utf-8").replace('input: "0.5"\n', 'input: "0.25"\n')
+    own.write_text(PRICES.read_text(encoding="utf-8"), encoding="utf-8")
+    client = client_of(replace(services, config=services.config.model_copy(update={"prices": own})))
+    services.ledger.append([priced_record("req_1", cost_nusd=1_750_000)])
+    assert client.get("/requests/req_1").json()["cost_arithmetic"] is None
+    own.write_text(corrected, encoding="utf-8")
+    assert client.get("/requests/req_1").json()["cost_arithmetic"]["total_nusd"] == 1_750_000
 
 
 def test_without_redis_budgets_are_out_of_reach(tmp_path: Path) -> None:

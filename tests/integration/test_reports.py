@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from fastapi.testclient import TestClient
 from typer.testing import CliRunner, Result
 
 from router.cli import report
+from router.config import load_config
 from router.services import AdminServices
 from router.stores.cells import ROUTER, HourCost
 from tests.support.admin_api import client_of
+from tests.support.administration import PRICES
 from tests.support.spend import spend_record
 
 Command = Callable[..., Result]
@@ -228,6 +231,20 @@ def test_every_report_is_printed(run: Command, name: str) -> None:
     done = run(name, "--period", "2026-11", "--timezone", "UTC", *(["--by", "model"] if name == "savings" else []))
     assert done.exit_code == 0, done.output
     assert "2026-11-01 00:00 to 2026-12-01 00:00 UTC" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["savings", "chargeback"])
+def test_a_price_file_that_is_gone_is_named_and_no_mistake_of_the_callers(
+    config: Path, services: AdminServices, run: Command, name: str
+) -> None:
+    gone = config.parent / "gone.yaml"
+    config.write_text(config.read_text(encoding="utf-8").replace(str(PRICES), str(gone)), encoding="utf-8")
+    done = run(name, "--period", "2026-11")
+    assert (done.exit_code, f"{gone}: cannot be read: No such file" in done.stderr) == (2, True)
+    without = replace(services, config=load_config(config))
+    for currency in ("USD", "CNY"):
+        answer = client_of(without).get(f"/reports/{name}", params=NOVEMBER | {"currency": currency})
+        assert (answer.status_code, f"{gone}: cannot be read" in answer.json()["message"]) == (500, True)
 
 
 def test_an_empty_place_is_no_place(run: Command) -> None:

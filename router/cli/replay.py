@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
@@ -64,7 +64,9 @@ def replay(
     if input_format is not None and input_format not in FORMATS:
         fail(f"--input-format: found {input_format!r}; allowed: {', '.join(FORMATS)}", USAGE)
     try:
-        paths, batches = part_batches(find_logs(logs))
+        found_logs = find_logs(logs)
+        _keep_apart(found_logs, {"--picture": picture, "--bad-rows": bad_rows, "--checkpoint": checkpoint})
+        paths, batches = part_batches(found_logs)
         plan = make_plan(
             load_config(config or default_config_path()),
             alias,
@@ -118,6 +120,14 @@ def _progress(paths: Sequence[str], quiet: bool) -> Iterator[run.Progress]:
             shown.update(task, completed=done, rows=rows, rate=rows / elapsed if elapsed else 0.0)
 
         yield told
+
+
+def _keep_apart(logs: Sequence[str], written: Mapping[str, Path | None]) -> None:
+    """Raises ValueError where a log would be overwritten, or what was written be read as one."""
+    read = {Path(name).resolve() for name in logs}
+    for option, path in written.items():
+        if path is not None and path.resolve() in read:
+            raise ValueError(f"{option}: found {path}, which is one of the logs; name a file that is none")
 
 
 def _targets(text: str) -> list[float]:

@@ -19,7 +19,7 @@ def records_of(block: Block, columns: Mapping[str, str]) -> Iterator[tuple[int, 
     for broken in block.broken:
         yield broken.line, BadRow(broken.kind, broken.sentence)
     if block.shape == "csv":
-        rows = _csv_records(block)
+        rows = _csv_records(block, columns)
     elif block.shape in ("array", "objects"):
         rows = ((line, _object(element)) for line, element in block.elements)
     else:
@@ -48,7 +48,7 @@ def _object(text: bytes) -> Record | BadRow:
     return value
 
 
-def _csv_records(block: Block) -> Iterator[tuple[int, Record | BadRow]]:
+def _csv_records(block: Block, columns: Mapping[str, str]) -> Iterator[tuple[int, Record | BadRow]]:
     """Fields that are empty are left out; a row of another length than the header is broken."""
     csv.field_size_limit(MAX_RECORD_BYTES)
     delimiter = delimiter_of(block.header)
@@ -60,6 +60,7 @@ def _csv_records(block: Block) -> Iterator[tuple[int, Record | BadRow]]:
             BadRow("broken record", f"the first line, which must name the columns, is no CSV: {error}"),
         )
         return
+    absent = [repr(column) for column in columns.values() if column not in names]
     reader = csv.reader(_lines(block.data), delimiter=delimiter)
     while True:
         line = block.start.line + reader.line_num
@@ -70,7 +71,9 @@ def _csv_records(block: Block) -> Iterator[tuple[int, Record | BadRow]]:
         except csv.Error as error:
             yield line, BadRow("broken record", f"is no CSV: {error}")
             continue
-        if len(row) == len(names):
+        if absent and row:
+            yield line, BadRow("unknown format", f"--column: the first line names no column {', '.join(absent)}")
+        elif len(row) == len(names):
             yield line, {name: value for name, value in zip(names, row, strict=True) if value}
         elif row:
             yield line, BadRow("broken record", f"found {len(row)} columns; the first line names {len(names)}")

@@ -95,6 +95,22 @@ def test_columns_and_models_can_be_named(tmp_path: Path) -> None:
     assert (found["judged"], found["repeats"], found["undated"]) == (3, 2, 0)
 
 
+def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "log.csv", as_csv([{"Engine": "gpt-4", "Frage": "Say hello.", "In": 9, "Out": 20}]))
+    result = run(path, "--column", "model=Engine", "--column", "prompt=frage")
+    assert result.exit_code == 1
+    assert f"{path}:2: --column: the first line names no column 'frage'" in result.output
+
+
+@pytest.mark.parametrize("option", ["--picture", "--bad-rows", "--checkpoint"])
+def test_no_log_is_overwritten(option: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "log.jsonl", as_lines(pairs(3)))
+    result = run(str(tmp_path), option, path)
+    assert result.exit_code == 2
+    assert f"{option}: found {path}, which is one of the logs" in result.output
+    assert Path(path).read_bytes() == as_lines(pairs(3))
+
+
 def test_all_bad_rows_are_written_and_the_first_are_shown(tmp_path: Path) -> None:
     records: list[Any] = [{"hello": n} for n in range(9)] + [pair("Say hello.")]
     path = write(tmp_path / "log", as_lines(records))

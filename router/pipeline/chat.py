@@ -34,7 +34,7 @@ from router.pipeline.facts import Accepted, Outcome
 from router.pipeline.flights import Flight, Flights
 from router.pipeline.reply import Reply
 from router.pipeline.respond import Responder, Served
-from router.pipeline.settle import Settler, record_json
+from router.pipeline.settle import Settler
 from router.pipeline.shadow import Shadower
 from router.stores import redis_keys
 from router.stores.admission import (
@@ -47,6 +47,7 @@ from router.stores.admission import (
     Refused,
 )
 from router.stores.base import Principal
+from router.stores.kept_json import kept_json
 from router.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -237,7 +238,7 @@ class ChatPipeline:
             return await self._admission.admit(
                 Bid(
                     request_id=accepted.request_id,
-                    record=record_json(self._accountant.provisional(accepted)),
+                    record=kept_json(self._accountant.provisional(accepted)),
                     now_ms=accepted.started_at_ms,
                     options=accepted.options,
                     most=accepted.decision.most,

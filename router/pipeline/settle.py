@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import orjson
-
 from policies.spend import SpendRecord
 from router.pipeline.budgets import Applied
 from router.stores.admission import BEFORE_ANY_EPOCH, AdmissionStore, Settlement
 from router.stores.counters import NO_COUNTERS, used_of
+from router.stores.kept_json import kept_json
 from router.telemetry import Telemetry
-
-
-def record_json(values: dict[str, Any]) -> bytes:
-    """A record as the stores keep it, in no more memory than it has bytes.
-
-    orjson hands out its whole buffer, ten times as much; held for each request of the last seconds, and for each that
-    waits for Redis, that was more than all else a busy worker has.
-    """
-    return bytes(memoryview(orjson.dumps(values)))
 
 
 class Settler:
@@ -45,7 +33,7 @@ class Settler:
         self._admission.settle(
             Settlement(
                 request_id=record.request_id,
-                record=record_json(record.to_json()),
+                record=kept_json(record.to_json()),
                 admitted=admitted,
                 started_at_ms=record.started_at_ms,
                 epoch=epoch,

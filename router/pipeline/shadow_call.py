@@ -24,8 +24,9 @@ from router.pipeline.circuit import Circuit
 from router.pipeline.dispatch import Attempt, Dispatcher, DispatchFailed, RetryPolicy, Target, Timeouts
 from router.pipeline.facts import Accepted, Measured, Outcome
 from router.pipeline.respond import Responder
-from router.pipeline.settle import Settler, record_json
+from router.pipeline.settle import Settler
 from router.stores.admission import AdmissionStore, Admitted, Bid
+from router.stores.kept_json import kept_json
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +131,7 @@ class ShadowCall:
     async def _admit(self, accepted: Accepted, applied: Applied) -> Admitted:
         bid = Bid(
             request_id=accepted.request_id,
-            record=record_json(self._accountant.provisional(accepted)),
+            record=kept_json(self._accountant.provisional(accepted)),
             now_ms=accepted.started_at_ms,
             options=accepted.options,
             most=1,

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-import orjson
-
 from classifiers.base import TIERS
 from policies.budget import Budget
 from policies.periods import Period, period_at
 from policies.spend import SpendRecord
 from router.stores import redis_keys
 from router.stores.admission import BudgetCounter, Counters
+from router.stores.kept_json import kept_json
 
 GRACE_SECONDS = 40 * 86_400
 """A counter outlives its window, for settlements that come late and for reports."""
@@ -51,7 +50,7 @@ def counters_of(all_: Sequence[BudgetCounter]) -> Counters:
         all=tuple(all_),
         keys=tuple(counter.key.encode() for counter in all_),
         arguments=tuple(_arguments(counter) for counter in all_),
-        described=orjson.dumps(described),
+        described=kept_json(described),
         strict=any(counter.strict for counter in all_),
         filtered=any(counter.model is not None or counter.tier is not None for counter in all_),
         when_unavailable=frozenset([counter.when_unavailable for counter in all_] or [None]),

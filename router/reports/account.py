@@ -50,6 +50,11 @@ class Question:
     lengths: AnswerLengths = ALL_ALIKE
 
     @property
+    def filters(self) -> tuple[tuple[str, str], ...]:
+        """What it is restricted to, by name and value."""
+        return tuple((name, value) for name, values in self.where.items() for value in values)
+
+    @property
     def is_of_models_alone(self) -> bool:
         """Then the unused hours of their machines are in it, which are no team's, nor anything else's."""
         return set(self.where) == {"model"}
@@ -97,11 +102,12 @@ class Account:
 
     @property
     def unmatched(self) -> tuple[tuple[str, str], ...]:
-        """The filters, by name and value, that nothing in it answers to."""
-        named = [(name, value) for name, values in self.question.where.items() for value in values]
+        """The filters that nothing in it answers to."""
         cells = [posting.cell for posting in self.postings]
         return tuple(
-            (name, value) for name, value in named if not any(is_let_in(cell, {name: (value,)}) for cell in cells)
+            (name, value)
+            for name, value in self.question.filters
+            if not any(is_let_in(cell, {name: (value,)}) for cell in cells)
         )
 
     @cached_property

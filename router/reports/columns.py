@@ -66,7 +66,7 @@ def account_table(
         rows=tuple((*_names_of(line, by), *values_of(line)) for line in account.lines(by)),
         total=(*("total" if at == 0 else None for at in range(len(by))), *values_of(total)),
         basis=tuple(basis),
-        filters=tuple((name, value) for name, values in question.where.items() for value in values),
+        filters=question.filters,
         unmatched=account.unmatched,
         currency=question.currency.code,
         simulated=account.simulated,

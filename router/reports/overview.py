@@ -81,7 +81,7 @@ def overview_as_json(shown: Overview) -> dict[str, Any]:
         "generated_at": as_iso(shown.generated_at_ms),
         "currency": shown.currency,
         "team": next(iter(where.get("team", ())), None),
-        "filters": {name: sorted(values) for name, values in where.items()},
+        "filters": filters_as_json(account.question.filters),
         "unmatched_filters": filters_as_json(account.unmatched),
         "baseline_models": list(shown.baseline_models),
         "total": line_as_json(shown.total, shown.currency),

@@ -18,7 +18,7 @@ from router.reports.currency import money_text
 from router.reports.dimensions import CAUSES, title_of
 from router.reports.figures import Figures, percent
 from router.reports.overview import BREAKDOWNS, Overview
-from router.reports.render import span_text
+from router.reports.render import title_text
 
 _ALWAYS_SHOWN = ("cause", "team", "model")
 _TITLES = {"cause": "Why"}
@@ -64,9 +64,8 @@ def _headline(shown: Overview) -> RenderableType:
 
 def _title(shown: Overview) -> Text:
     question = shown.account.question
-    only = "".join(f", {name} {value}" for name, values in question.where.items() for value in sorted(values))
     period = question.period
-    return Text(f"Savings{only}: {span_text(period.from_ms, period.to_ms, period.timezone)}")
+    return Text(title_text("Savings", question.filters, period.from_ms, period.to_ms, period.timezone))
 
 
 def _breakdown(shown: Overview, name: str, lines: Sequence[Line], cells: int) -> Table:

@@ -47,11 +47,15 @@ def print_table(table: ReportTable, console: Console, *, details: bool = False) 
 
 
 def title_of(table: ReportTable) -> str:
-    only = "".join(f", {name} {value}" for name, value in table.filters)
-    return f"{table.title}{only}: {span_text(table.from_ms, table.to_ms, table.timezone)}"
+    return title_text(table.title, table.filters, table.from_ms, table.to_ms, table.timezone)
 
 
-def span_text(from_ms: int, to_ms: int, timezone: str) -> str:
+def title_text(title: str, filters: Iterable[tuple[str, str]], from_ms: int, to_ms: int, timezone: str) -> str:
+    only = "".join(f", {name} {value}" for name, value in filters)
+    return f"{title}{only}: {_span_text(from_ms, to_ms, timezone)}"
+
+
+def _span_text(from_ms: int, to_ms: int, timezone: str) -> str:
     """To the minute; with offsets where one time of the clock stands for both ends, for an hour may come twice."""
     start, end = (local_text(at, timezone).replace("T", " ") for at in (from_ms, to_ms))
     return f"{start} to {end} {timezone}" if start[:16] == end[:16] else f"{start[:16]} to {end[:16]} {timezone}"

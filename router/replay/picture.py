@@ -39,6 +39,11 @@ def _frame(forecast: Forecast) -> _Frame:
     return _Frame(0, max(*costs, 1), min(least_good, _PPM - 50_000), _PPM)
 
 
+def dollars(nusd: int) -> str:
+    """To the cent, and finer below a dollar: a sample of a log may cost next to nothing."""
+    return f"{'-' if nusd < 0 else ''}${format_usd(abs(nusd), 2 if abs(nusd) >= 10**9 else 6)}"
+
+
 def as_text(forecast: Forecast) -> str:
     """For a terminal: `.` any threshold, a letter each setting, `$` beneath what was paid."""
     frame = _frame(forecast)
@@ -54,7 +59,7 @@ def as_text(forecast: Forecast) -> str:
         lines.append(f"{label} │{''.join(cell).rstrip()}")
     lines.append(" " * 8 + "└" + "─" * _COLUMNS)
     paid = " " * 9 + " " * round(frame.across(forecast.paid_nusd) * (_COLUMNS - 1)) + "$ was paid"
-    ends = (f"${format_usd(frame.least_cost, 2)}", f"${format_usd(frame.most_cost, 2)}")
+    ends = (dollars(frame.least_cost), dollars(frame.most_cost))
     lines.append(" " * 9 + ends[0] + ends[1].rjust(_COLUMNS - len(ends[0])))
     names = [f"{letter} {outcome.setting.name}" for letter, outcome in _lettered(forecast)]
     return "\n".join(["expected share of answers as good as the baseline's, by cost", *lines, paid, "   ".join(names)])
@@ -109,7 +114,7 @@ def _axes(frame: _Frame) -> list[str]:
         parts.append(f'<line x1="{_LEFT}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" stroke="#eee"/>')
         parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{good / 10_000:.1f}%</text>')
         x = _x(frame, cost)
-        parts.append(f'<text x="{x:.1f}" y="{bottom + 20}" text-anchor="middle">${format_usd(cost, 2)}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{bottom + 20}" text-anchor="middle">{dollars(cost)}</text>')
     parts.append(f'<text x="{(_LEFT + right) // 2}" y="{_HEIGHT - 14}" text-anchor="middle">cost of the log</text>')
     middle = (_TOP + bottom) // 2
     parts.append(

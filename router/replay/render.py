@@ -13,7 +13,7 @@ from rich.table import Table
 from policies.money import format_usd
 from router.replay.answers import LENGTH_BASIS
 from router.replay.forecast import Forecast, Interval, Outcome
-from router.replay.picture import as_text
+from router.replay.picture import as_text, dollars
 
 _PERCENT_PPM = 10_000
 _FEW_REQUESTS = 100
@@ -61,9 +61,9 @@ def print_forecast(forecast: Forecast, console: Console) -> None:
     def say(text: str = "", style: str = "") -> None:
         console.print(text, markup=False, highlight=False, style=style, soft_wrap=not style)
 
-    baseline, bad_rows = _dollars(forecast.all_baseline_nusd.value), sum(bad.count for bad in forecast.bad)
+    baseline, bad_rows = dollars(forecast.all_baseline_nusd.value), sum(bad.count for bad in forecast.bad)
     say(f"{_rows(forecast.rows)}: {forecast.judged} requests judged, {forecast.kept} as they were, {bad_rows} bad")
-    say(f"paid {_dollars(forecast.paid_nusd)}; everything on {forecast.baseline_model} would have been {baseline}")
+    say(f"paid {dollars(forecast.paid_nusd)}; everything on {forecast.baseline_model} would have been {baseline}")
     say()
     if forecast.judged:
         console.print(_table(forecast))
@@ -90,8 +90,8 @@ def _table(forecast: Forecast) -> Table:
             outcome.setting.name,
             *(_share(share.requests, forecast.judged) for share in outcome.shares),
             _share(outcome.repeats, forecast.judged),
-            _dollars(outcome.cost_nusd.value),
-            _dollars(outcome.saved_nusd.value),
+            dollars(outcome.cost_nusd.value),
+            dollars(outcome.saved_nusd.value),
             _percent(outcome.saved_ppm),
             _percent(outcome.saved_of_baseline_ppm),
             _percent(outcome.as_good_ppm),
@@ -101,11 +101,6 @@ def _table(forecast: Forecast) -> Table:
 
 def _rows(count: int) -> str:
     return "1 row" if count == 1 else f"{count} rows"
-
-
-def _dollars(nusd: int) -> str:
-    """To the cent, and finer below a dollar: a sample of a log may cost next to nothing."""
-    return f"{'-' if nusd < 0 else ''}${format_usd(abs(nusd), 2 if abs(nusd) >= 10**9 else 6)}"
 
 
 def _share(part: int, whole: int) -> str:

@@ -50,3 +50,9 @@ def test_the_svg_is_well_formed_and_within_its_frame(changes: dict[str, object])
     for circle in svg.iter("{http://www.w3.org/2000/svg}circle"):
         assert 0 <= float(circle.attrib["cx"]) <= 860
         assert 0 <= float(circle.attrib["cy"]) <= 480
+
+
+def test_a_log_of_less_than_a_cent_has_an_axis_too() -> None:
+    small = replace(drawn(), paid_nusd=3_600_000, curve=(Point(0.0, 1_000, 900_000),), outcomes=())
+    assert "$0.003600" in as_text(small)
+    assert ">$0.003600<" in as_svg(small)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -111,13 +112,23 @@ def _looked_through(
 ) -> Tally:
     cells = services.books.cells(span.from_ms, span.to_ms, ())
     total = sum(cell.request_count for cell in cells)
-    with _progress(doing, total) as told:
+    with _progress(doing, total) as told, _garbage_of_chunks_alone():
         for records in services.ledger.records(span.from_ms, span.to_ms):
             corrections = repricer.corrections(records)
             if corrections:
                 apply(corrections)
             told(repricer.tally.row_count, total)
     return repricer.tally
+
+
+@contextmanager
+def _garbage_of_chunks_alone() -> Iterator[None]:
+    """Else the collector looks at all that was loaded before again with nearly every chunk: a quarter of the time."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _print_what_was_done(tally: Tally, changed: int) -> None:

@@ -81,8 +81,11 @@ async def chat_completions(
     except ClientGone:
         return
     except ParsimonyError as error:
+        # Its frames hold it and the request: in an outage, thousands would wait for the garbage collector.
+        error.__traceback__ = None
         await send_error(send, error, reply)
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as cancelled:
+        cancelled.__traceback__ = None
         if reply.too_slow:
             await send_error(send, _too_slow(), reply)
         elif not reply.gone:  # the server is stopping: the client is still there

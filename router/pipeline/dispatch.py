@@ -169,7 +169,10 @@ class Dispatcher:
                 # Another would find the same fault with it, unless it is its length.
                 if isinstance(error, UpstreamRejected) and not isinstance(error, UpstreamContextExceeded):
                     break
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure  # else this frame, with the request, and the error would hold each other
 
     async def _try(
         self, choice: Choice, target: Target, body: dict[str, Any], stream: bool, attempts: list[Attempt]

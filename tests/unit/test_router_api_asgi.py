@@ -14,7 +14,7 @@ import pytest
 from router.api.asgi import WATCH_AFTER_SECONDS, ClientGone, _Watch, chat_completions, read_body, send_error
 from router.errors import BudgetExhausted, RequestTooLarge, UpstreamRejected, UpstreamUnavailable
 from tests.support.pipeline_bench import SECRET, PipelineBench
-from tests.support.scripted_provider import Hangs, ScriptedProvider, stream_of
+from tests.support.scripted_provider import Hangs, ScriptedProvider, completion, stream_of
 
 BODY = orjson.dumps({"model": "auto", "messages": [{"role": "user", "content": "Hello"}]})
 STREAM = orjson.dumps(orjson.loads(BODY) | {"stream": True})
@@ -281,6 +281,34 @@ async def test_a_longer_request_leaves_nothing_for_the_garbage_collector(monkeyp
             await task
         await asyncio.sleep(0)
         assert watches() == []
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("script", "limit_nusd", "status"), [(b"no answer", None, 502), (completion(), 1, 429), (Hangs, None, None)]
+)
+async def test_nor_does_one_that_fails_is_refused_or_left(script: Any, limit_nusd: int | None, status: Any) -> None:
+    """Its error holds the frames that it came through, and they hold the request."""
+    provider = ScriptedProvider(script)
+    bench = PipelineBench({"small": provider, "large": provider}, limit_nusd=limit_nusd)
+
+    async def ask_once() -> None:
+        wire = Wire(part(BODY))
+        task = exchange(bench, wire)
+        if status is None:
+            wire.hang_up()
+        async with asyncio.timeout(5):
+            await task
+        assert wire.sent == [] if status is None else wire.status == status
+
+    await ask_once()
+    gc.collect()
+    gc.disable()
+    try:
+        await ask_once()
+        await asyncio.sleep(0)
+        assert gc.collect() == 0
     finally:
         gc.enable()
 

@@ -1,11 +1,11 @@
 """Exports of Langfuse, and what Azure's diagnostic settings write.
 
 Sources: Langfuse's API reference, `Observation` and `ObservationsView` (`usage` and `calculatedTotalCost` are the
-older names of `usageDetails` and `costDetails`), and its docs, "Blob storage export field reference" and "Token & cost
-tracking": cached input is counted beside `input`, not within. Microsoft Learn, "Monitor Azure OpenAI" (category
-RequestResponse: `properties` is JSON inside of JSON and holds lengths in bytes, no tokens), "ApiManagementGatewayLlmLog"
-(tokens, and messages if they are logged) and "Log token usage, prompts, and completions for LLM APIs" (large messages
-become several entries with sequence numbers).
+older names of `usageDetails` and `costDetails`), and its docs, "Blob storage export field reference" and "Token &
+cost tracking": cached input is counted beside `input`, not within. Microsoft Learn, "Monitor Azure OpenAI" (category
+RequestResponse: `properties` is JSON inside of JSON and holds lengths in bytes, no tokens), its table
+"ApiManagementGatewayLlmLog" and "Log token usage, prompts, and completions for LLM APIs" (tokens, and messages if
+they are logged; large ones become several entries with sequence numbers).
 """
 
 from __future__ import annotations

@@ -52,6 +52,7 @@ def write_log(path: Path, rows: int, uncounted: float = 0.0) -> float:
     with path.open("wb") as log:
         for number, prompt in enumerate(itertools.islice(_endless(draw), rows)):
             record = pair(prompt, number % 40_000, "gpt-4", draw.randrange(20, 800))
+            record["response"]["id"] = f"chatcmpl-{number}"
             if draw.random() < uncounted:
                 del record["response"]["usage"]
             characters += len(prompt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -151,6 +152,15 @@ def test_a_shadow_whose_worker_dies_is_booked_at_what_was_held(server: Server, l
     assert (row["parent_id"], row["sample_share"], row["deployment"]) == (request_id(asked), 1.0, "large")
     assert row["cost_nusd"] == row["reserved_nusd"] > 50 * 60_000
     assert_books_agree(server)
+
+
+def test_what_was_booked_of_all_this_can_be_verified(server: Server) -> None:
+    server.booked()
+    told = server.command("report", "verify", "--period", "this-year", "--json")
+    found = json.loads(told.stdout)
+    assert (told.returncode, found["first_differences"]) == (0, [])
+    assert found["record_count"] == len(server.ledger()) > 0
+    assert set(found["unchecked"]) <= {"booked at its reservation: nobody counted its tokens"}
 
 
 def test_a_recount_from_the_ledger_finds_the_same(server: Server, large: Upstream) -> None:

@@ -18,7 +18,8 @@ _NEXT_ARRAY = re.compile(_FIELD)
 _BARE_ARRAY = re.compile(rb"(?:\xef\xbb\xbf)?\s*\[")
 _STRUCTURE = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|["{}\[\]]', re.DOTALL)
 """A whole text, or what opens and closes; a quote by itself is a text that the piece at hand cuts off."""
-_ELEMENT = re.compile(rb"[^\s,]")
+_ELEMENT = re.compile(rb"[^\s,:}]")
+_SCALAR = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[^\s,:"\[\]{}]+', re.DOTALL)
 
 Elements = tuple[tuple[int, bytes], ...]
 Wrong = tuple[int, BadKind, str]
@@ -28,9 +29,9 @@ Pieces = Iterator[tuple[tuple[int, int], tuple[int, int], Elements, tuple[Wrong,
 def array_blocks(read: Callable[[int], bytes], block_bytes: int, most_bytes: int, bare: bool = False) -> Pieces:
     """((offset, line) before, the same after, elements with their lines, what is wrong), about a block at a time.
 
-    An element is an object or an array; anything else between the commas is left out. What never closes, and what is
-    longer than `most_bytes`, ends the reading: where the next element begins can no longer be told. That counts as a
-    byte, so that whoever goes on from behind it does not find it again. `bare`: elements without an array around them.
+    Whether an element is a record is for others to say. What never closes, and what is longer than `most_bytes`, ends
+    the reading: where the next element begins can no longer be told. That counts as a byte, so that whoever goes on
+    from behind it does not find it again. `bare`: elements without an array around them.
     """
     buffer, offset, line = read(block_bytes), 0, 1
     inside = bare
@@ -83,14 +84,15 @@ def _next(buffer: bytes, at: int, inside: bool) -> tuple[int, int | None, bool]:
         mark = something.group()
         if mark == b"]":
             at, inside = something.end(), False
-        elif mark in (b"{", b"["):
-            return at, something.start(), True
         else:
-            at = something.end()
+            return at, something.start(), True
 
 
 def _end(buffer: bytes, start: int) -> int | None:
-    """Behind the element that begins at `start`; None where it is cut off."""
+    """Behind the element that begins at `start`; None where it is cut off, as a number may be that ends the piece."""
+    scalar = _SCALAR.match(buffer, start)
+    if scalar is not None:
+        return scalar.end() if scalar.end() < len(buffer) else None
     depth = 0
     for found in _STRUCTURE.finditer(buffer, start):
         mark = found.group()

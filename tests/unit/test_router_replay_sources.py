@@ -88,7 +88,13 @@ def test_each_record_has_its_line(tmp_path: Path) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.dictionaries(st.sampled_from("abc"), st.text() | st.integers() | st.lists(st.text()), min_size=1)),
+    st.lists(
+        st.dictionaries(st.sampled_from("abc"), st.text() | st.integers() | st.lists(st.text()), min_size=1)
+        | st.none()
+        | st.booleans()
+        | st.integers()
+        | st.text()
+    ),
     st.integers(1, 40),
     st.sampled_from([None, 1]),
 )
@@ -108,6 +114,12 @@ def test_what_is_no_record_is_told_by_line(tmp_path: Path) -> None:
     found = read([path])
     assert bad(found) == [(2, "broken record"), (3, "broken record"), (4, "broken record"), (5, "broken record")]
     assert [record["n"] for _, record in found if isinstance(record, dict)] == [1, 2]
+
+
+def test_what_is_no_record_in_an_array_is_told_too(tmp_path: Path) -> None:
+    found = read([write(tmp_path / "log", b'[1, "{\\"n\\": 1}",\n null, {"n": 2}]')], block_bytes=3)
+    assert bad(found) == [(1, "broken record"), (1, "broken record"), (2, "broken record")]
+    assert found[-1] == (2, {"n": 2})
 
 
 def test_a_row_of_csv_has_the_columns_of_the_first(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def find_logs(paths: Iterable[str]) -> tuple[str, ...]:
             found.extend(inside)
         else:
             raise LogError(f"{name}: there is no such file or folder")
-    if found.count(STDIN) > 1 or len(set(found)) < len(found):
+    if len({Path(name).resolve() for name in found}) < len(found):
         raise LogError("a log is named twice: its requests would count as twice as many")
     return tuple(found)
 

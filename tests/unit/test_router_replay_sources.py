@@ -157,6 +157,10 @@ def test_folders_are_searched_and_nothing_is_read_twice(tmp_path: Path) -> None:
     assert size_of([first, second]) == sum(Path(name).stat().st_size for name in (first, second))
     with pytest.raises(LogError, match="twice"):
         find_logs([str(tmp_path), first])
+    with pytest.raises(LogError, match="twice"):
+        find_logs([first, str(tmp_path / "deep" / ".." / "a.jsonl")])
+    with pytest.raises(LogError, match="twice"):
+        find_logs(["-", "-"])
     with pytest.raises(LogError, match="no such file"):
         find_logs([str(tmp_path / "missing")])
     (tmp_path / "empty").mkdir()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeVar, dataclass_transform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar, dataclass_transform
 
 T = TypeVar("T")
 
@@ -17,3 +17,25 @@ def record(*, kw_only: bool = False) -> Callable[[type[T]], type[T]]:
     much for each of the two dozen values that every request makes. Use it for those alone.
     """
     return dataclass(slots=True, kw_only=kw_only)
+
+
+def reader(*names: str) -> Callable[[Any], tuple[Any, ...]]:
+    """Takes fields out of a record, in their order.
+
+    `operator.attrgetter` takes three times as long: where code names a field, the interpreter remembers where it lies.
+    """
+    assert all(map(str.isidentifier, names))
+    read: Callable[[Any], tuple[Any, ...]] = eval(f"lambda record: ({''.join(f'record.{name}, ' for name in names)})")
+    return read
+
+
+def maker(made: type[T]) -> Callable[[Mapping[str, Any]], T]:
+    """Makes a record of a mapping that has all its fields; raises KeyError for one that lacks some.
+
+    In a third of the time that the class takes to pair dozens of keywords with its parameters.
+    """
+    lines = [f"    record.{field.name} = values[{field.name!r}]" for field in fields(made)]  # type: ignore[arg-type]
+    found: dict[str, Any] = {"made": made, "new": object.__new__}
+    exec("\n".join(["def make(values):", "    record = new(made)", *lines, "    return record"]), found)
+    make: Callable[[Mapping[str, Any]], T] = found["make"]
+    return make

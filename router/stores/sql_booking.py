@@ -195,19 +195,21 @@ def _insert(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
     dbapi: Any = connection.dialect.dbapi
     try:
         with driver.cursor() as cursor, cursor.copy(f"COPY ledger_rows ({columns}) FROM STDIN") as copy:
-            copy.write("".join(map(_line, rows)))
+            for at in range(0, len(rows), _COPIED_AT_ONCE):  # the server stores some while the next are written out
+                copy.write("".join(map(_line, rows[at : at + _COPIED_AT_ONCE])))
     except dbapi.Error as error:  # SQLAlchemy translates only what goes through it
         raise exc.DBAPIError.instance("COPY ledger_rows", None, error, dbapi.Error) from error
 
 
 def _line(row: tuple[Any, ...]) -> str:
-    """As COPY reads it; the driver takes three times as long to write one."""
-    numbers = "\t".join(map(str, row[:-PACKED_COUNT])).replace("None", _NULL)
+    """As COPY reads it; the driver takes three times as long to write one. Numbers print faster as a tuple."""
+    numbers = str(row[:-PACKED_COUNT])[1:-1].replace(", ", "\t").replace("None", _NULL)
     id_, parent_id, end_user, tags, detail_numbers = row[-PACKED_COUNT:]
     parent = _NULL if parent_id is None else f"\\\\x{parent_id.hex()}"
     texts = f"{end_user.translate(_ESCAPES)}\t{tags.translate(_ESCAPES)}" if end_user or tags else "\t"
     return f"{numbers}\t\\\\x{id_.hex()}\t{parent}\t{texts}\t\\\\x{detail_numbers.hex()}\n"
 
 
+_COPIED_AT_ONCE = 100
 _NULL = "\\N"
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})

@@ -33,7 +33,7 @@ class SqlLedger:
             return 0
         try:
             # In the order of the index, so that neighbours are written one after the other.
-            rows = self._booker.stored(sorted(records, key=attrgetter("request_id")))
+            rows = sorted(self._booker.stored(records), key=attrgetter("stored_id"))
             try:
                 return self._booked(rows, _book_new)
             except exc.IntegrityError:  # Some are known. They nearly never are, so nobody asks before.

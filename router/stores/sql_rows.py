@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 from typing import Any
 
 import orjson
 from sqlalchemy import Column, Row
 
+from classifiers.records import reader
 from policies.repricing import Amounts
 from policies.spend import FIELD_NAMES, SpendRecord
 from router.stores.base import LedgerRefused
@@ -38,20 +39,17 @@ _NOTHING = (None,) * len(_SPARSE)
 ROW_COLUMNS = (*ROW_IDS, *_PLAIN, *_UNKNOWN_AT_TIMES, *_SPARSE, *_PACKED)
 """Numbers first, then PACKED_COUNT bytes and texts."""
 PACKED_COUNT = len(_PACKED)
-_ID_AT = ROW_COLUMNS.index("request_id")
-_sums = attrgetter(*SUMS)
-_NUMBERS = (*DIMENSIONS, *ATTRIBUTES, *_PLAIN, *_UNKNOWN_AT_TIMES, *_SPARSE)
-_FIELDS = (*_NUMBERS, "request_id", "parent_id", "end_user", "tags", "detail")
-_values = attrgetter(*_FIELDS)
-"""One look at a record, of which the parts are slices: a look for each part took twice as long."""
-_dimensions = attrgetter(*DIMENSIONS)
-_attributes = attrgetter(*ATTRIBUTES)
+_OTHERS = (*_PLAIN, *_UNKNOWN_AT_TIMES, *_SPARSE, "request_id", "parent_id", "end_user", "tags", "detail")
+_FIELDS = (*_OTHERS, *DIMENSIONS, *ATTRIBUTES)
+_SPARSE_AT = len(_PLAIN) + len(_UNKNOWN_AT_TIMES)
+_PACKED_AT = _SPARSE_AT + len(_SPARSE)
+_TEXTS_AT = len(_OTHERS)
+_others = reader(*_OTHERS)
+_dimensions = reader(*DIMENSIONS)
+_attributes = reader(*ATTRIBUTES)
+_sums = reader(*SUMS)
 _PRICE_AT = DIMENSIONS.index("price_effective_from")
 _BASELINE_PRICE_AT = ATTRIBUTES.index("baseline_price_effective_from")
-_ATTRIBUTES_AT = len(DIMENSIONS)
-_PLAIN_AT = _ATTRIBUTES_AT + len(ATTRIBUTES)
-_SPARSE_AT = len(_NUMBERS) - len(_SPARSE)
-_OTHERS_AT = len(_NUMBERS)
 
 
 _VIEW = [column.name for column in LEDGER.c]
@@ -74,10 +72,11 @@ class StoredRow:
     """Dimensions, attributes and template, which all rows share that have the same; None where their ids are known."""
     sums: tuple[int, ...]
     """Of SUMS."""
+    stored_id: bytes
 
     @property
     def key(self) -> tuple[bytes, int]:
-        return self.values[_ID_AT], self.record.started_at_ms
+        return self.stored_id, self.record.started_at_ms
 
 
 def stored(record: SpendRecord, lookups: tuple[Lookup, Lookup, Lookup]) -> StoredRow:
@@ -86,31 +85,39 @@ def stored(record: SpendRecord, lookups: tuple[Lookup, Lookup, Lookup]) -> Store
 
     Raises LedgerRefused, because SQLite would take anything and no report could read it.
     """
-    found = _values(record)
-    request_id, parent_id, end_user, tags, detail = found[_OTHERS_AT:]
-    wrong = _wrong_type(tuple(map(type, found)))
-    if wrong is not None:
-        raise LedgerRefused(f"record {request_id!r}: {wrong}")
+    others = _others(record)
+    request_id, parent_id, end_user, tags, detail = others[_PACKED_AT:]
+    _check(request_id, 0, others)
     if record.started_at_ms < 0:
         raise LedgerRefused(f"record {request_id!r}: started_at_ms is before 1970")
     try:
         template, numbers = split_detail(detail)
     except orjson.JSONEncodeError as error:
         raise LedgerRefused(f"record {request_id!r}: detail cannot be JSON: {error}") from error
-    texts = found[:_ATTRIBUTES_AT], found[_ATTRIBUTES_AT:_PLAIN_AT], (template,)
-    ids = lookups[0](texts[0]), lookups[1](texts[1]), lookups[2](texts[2])
-    sparse = found[_SPARSE_AT:_OTHERS_AT]
+    texts = _dimensions(record), _attributes(record), (template,)
+    ids = _found(texts, lookups)
+    if None in ids:  # of others there is one that equals it, and was looked at
+        _check(request_id, _TEXTS_AT, texts[0] + texts[1])
+    sparse = others[_SPARSE_AT:_PACKED_AT]
+    stored_id = pack_id(request_id)
     values = (
         *ids,
-        *found[_PLAIN_AT:_SPARSE_AT],
+        *others[:_SPARSE_AT],
         *([amount or None for amount in sparse] if any(sparse) else _NOTHING),
-        pack_id(request_id),
+        stored_id,
         None if parent_id is None else pack_id(parent_id),
         without_nul(end_user),
         without_nul(tags),
         numbers,
     )
-    return StoredRow(record, values, texts if None in ids else None, _sums(record))
+    return StoredRow(record, values, texts if None in ids else None, _sums(record), stored_id)
+
+
+def _found(texts: tuple[Values, ...], lookups: tuple[Lookup, ...]) -> tuple[int | None, ...]:
+    try:
+        return tuple([lookup(each) for lookup, each in zip(lookups, texts, strict=True)])
+    except TypeError:  # a list where a text should be, which nothing can be looked up by
+        return (None,) * len(texts)
 
 
 def repriced_texts(record: SpendRecord, amounts: Amounts) -> tuple[Values, Values]:
@@ -137,12 +144,19 @@ def without_nul(value: Any) -> Any:
     return value.replace("\0", "\ufffd") if type(value) is str and "\0" in value else value
 
 
+def _check(request_id: str, first: int, values: Values) -> None:
+    """Of the fields from that one on. Raises LedgerRefused."""
+    wrong = _wrong_type(first, tuple(map(type, values)))
+    if wrong is not None:
+        raise LedgerRefused(f"record {request_id!r}: {wrong}")
+
+
 @lru_cache(maxsize=4096)
-def _wrong_type(types: tuple[type, ...]) -> str | None:
+def _wrong_type(first: int, types: tuple[type, ...]) -> str | None:
     """What is wrong with fields of these types. Records have few different ones, so one look decides of most."""
-    for name, found, allowed in zip(_FIELDS, types, _ALLOWED_TYPES, strict=True):
-        if found not in allowed:
-            shown = " or ".join(sorted(allowed_type.__name__ for allowed_type in allowed))
+    for name, found in zip(_FIELDS[first:], types, strict=False):
+        if found not in _ALLOWED_TYPES[name]:
+            shown = " or ".join(sorted(allowed_type.__name__ for allowed_type in _ALLOWED_TYPES[name]))
             return f"{name} is {found.__name__}, not {shown}"
     return None
 
@@ -156,4 +170,4 @@ def _allowed_types(name: str) -> frozenset[type]:
     return frozenset(numbers | ({type(None)} if column.nullable else set()))
 
 
-_ALLOWED_TYPES = tuple(_allowed_types(name) for name in _FIELDS)
+_ALLOWED_TYPES = {name: _allowed_types(name) for name in _FIELDS}

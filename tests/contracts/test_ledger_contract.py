@@ -61,6 +61,13 @@ def test_nothing_to_append(ledger: Ledger) -> None:
     assert ledger.append([]) == 0
 
 
+@pytest.mark.parametrize("count", [1, 99, 100, 101, 250])
+def test_however_many_come_together_each_comes_back(ledger: Ledger, count: int) -> None:
+    records = [spend_record(f"req_{at:03}", cost_nusd=at, end_user=f"None, {at}\t") for at in range(count)]
+    assert ledger.append(records) == count
+    assert [record for part in ledger.records(*EVER) for record in part] == records
+
+
 def test_a_request_is_booked_once(ledger: Ledger) -> None:
     first = spend_record("req_1")
     assert ledger.append([first]) == 1
@@ -323,6 +330,31 @@ def test_what_can_never_be_stored_is_refused_whole(ledger: Ledger) -> None:
     with pytest.raises(LedgerRefused):
         ledger.append([spend_record("good"), spend_record("bad", cost_nusd=2**70)])
     assert ledger.get("good") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("request_id", 7, "record 7: request_id is int, not str"),
+        ("started_at_ms", -1, "record 'bad': started_at_ms is before 1970"),
+        ("input_tokens", 1.5, "record 'bad': input_tokens is float, not int"),
+        ("first_token_ms", "95", "record 'bad': first_token_ms is str, not NoneType or int"),
+        ("score", True, "record 'bad': score is bool, not NoneType or float or int"),
+        ("end_user", None, "record 'bad': end_user is NoneType, not str"),
+        ("detail", [], "record 'bad': detail is list, not dict"),
+        ("detail", {"at": object()}, "record 'bad': detail cannot be JSON"),
+        ("team_id", ["support"], "record 'bad': team_id is list, not str"),
+        ("task", {}, "record 'bad': task is dict, not NoneType or str"),
+        ("attempts", None, "record 'bad': attempts is NoneType, not int"),
+    ],
+)
+def test_a_field_of_another_type_is_named(ledger: Ledger, name: str, value: object, told: str) -> None:
+    good = spend_record("good")
+    for _ in range(2):  # the second time with what records share known already
+        with pytest.raises(LedgerRefused) as raised:
+            ledger.append([replace(good, request_id="a"), replace(spend_record("bad"), **{name: value})])
+        assert str(raised.value).startswith(told)
+        ledger.append([good])
 
 
 def test_an_unreachable_database_is_unavailable(tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def _services(
     telemetry = Telemetry(logs.requests, lambda: _gauges(admission, dispatcher, shadows_lost), log_prompts=logs.prompts)
     responder = Responder(accountant, targets, clock, config.cache.max_entry_bytes)
     settler = Settler(admission, telemetry, config.cache.ttl_seconds)
-    new_request_id = request_ids()
+    new_request_id = request_ids(clock)
 
     def shadow_call(target: Target) -> ShadowCall:
         return ShadowCall(
@@ -214,15 +214,19 @@ def _gauges(admission: LocalAdmissionStore, dispatcher: Dispatcher, shadows_lost
     return Gauges(admission.unsettled, circuits_open, admission.used_nusd, shadows_lost)
 
 
-def request_ids() -> Callable[[], str]:
-    """Ids of 96 random bits; the kernel is asked once for many."""
+def request_ids(clock: Clock) -> Callable[[], str]:
+    """Ids of the second, in 32 bits, and 64 random bits, for which the kernel is asked once for many.
+
+    In the order of their time, since the ledger's index by id is then written at its end, and not all over: a third of
+    what it takes to book a record.
+    """
     pool: list[str] = []
 
     def new_request_id() -> str:
         if not pool:
-            digits = os.urandom(12 * 256).hex()
-            pool.extend(digits[at : at + 24] for at in range(0, len(digits), 24))
-        return "chatcmpl-" + pool.pop()
+            digits = os.urandom(8 * 256).hex()
+            pool.extend(digits[at : at + 16] for at in range(0, len(digits), 16))
+        return f"chatcmpl-{int(clock.wall()) & 0xFFFFFFFF:08x}{pool.pop()}"
 
     return new_request_id
 

@@ -24,7 +24,7 @@ _SPACES_AGAIN = bytes.maketrans(_SPACE, b" ")
 
 
 def pack_id(request_id: str) -> bytes:
-    """An id as Parsimony makes them is its random bits behind a zero; any other is itself, and begins with no zero."""
+    """An id as Parsimony makes them is its 96 bits behind a zero; any other is itself, and begins with no zero."""
     digits = request_id[len(_PREFIX) :]
     if len(digits) == _PACKED_HEX and request_id.startswith(_PREFIX):
         try:

@@ -11,12 +11,14 @@ from classifiers.heuristic import NAME
 from classifiers.posterior import LEVELS, Fit, Level, Posterior
 from classifiers.registry import CLASSIFIERS
 from router.bootstrap import open_services, redis_url, request_ids, sql_url
+from router.clock import SYSTEM_CLOCK, Clock
 from router.config import Config, load_config
 from router.errors import ConfigError, StoreUnavailable
 from router.openai.requests import parse_chat_request
 from router.pipeline.models import Alias
 from router.stores.base import Principal
 from router.stores.redis_server import embedded_url
+from router.stores.sql_detail import pack_id
 from tests.support.administration import write_config
 from tests.support.calibrated import OWN_THRESHOLD, CalibratedRules, own_table
 from tests.support.redis_server import redis_server
@@ -108,10 +110,19 @@ def test_stores_of_its_own_lie_in_the_data_folder(tmp_path: Path) -> None:
 
 
 def test_request_ids_look_like_openais_and_never_meet() -> None:
-    workers = [request_ids() for _ in range(4)]
+    workers = [request_ids(SYSTEM_CLOCK) for _ in range(4)]
     ids = {new_id() for new_id in workers for _ in range(1_000)}
     assert len(ids) == 4_000
-    assert all(one.startswith("chatcmpl-") and one.removeprefix("chatcmpl-").isalnum() for one in ids)
+    assert all(pack_id(one)[:1] == b"\0" for one in ids)  # the ledger knows them for ours, and keeps their bits
+
+
+def test_request_ids_are_in_the_order_of_their_seconds() -> None:
+    seconds = [0.0, 9.9, 1_793_000_000.0, 2.0**32 - 1]
+    wall = iter(seconds)
+    new_id = request_ids(Clock(wall=lambda: next(wall)))
+    ids = [new_id() for _ in seconds]
+    assert ids == sorted(ids)
+    assert ids[2].startswith(f"chatcmpl-{1_793_000_000:x}")
 
 
 async def test_observing_and_measuring_need_the_baseline_in_use(

@@ -39,7 +39,7 @@ def _record(rng: random.Random, started_at_ms: int) -> SpendRecord:
     inputs, outputs = rng.randrange(40, 2_500), 0 if failed else rng.randrange(10, 800)
     chain = [[each[0], each[4] * rng.randrange(300, 900), each[4] * 4096] for each in _DEPLOYMENTS[tier:]]
     return SpendRecord(
-        request_id=f"chatcmpl-{secrets.token_hex(12)}",
+        request_id=f"chatcmpl-{started_at_ms // 1000:08x}{secrets.token_hex(8)}",  # as bootstrap.request_ids makes them
         started_at_ms=started_at_ms,
         duration_ms=rng.randrange(300, 20_000),
         first_token_ms=rng.randrange(80, 900),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import signal
 import socket
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 _ROUND_SECONDS = 1.0
 _DRAIN_SECONDS = 5.0
+_COLLECTED_EACH = 100_000
+"""Objects more than there were: some more than a batch has."""
 
 
 def _keep_house(house: Housekeeper, stop: threading.Event, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -43,6 +46,14 @@ def _keep_house(house: Housekeeper, stop: threading.Event, clock: Clock = SYSTEM
             quiet_until_s = clock.monotonic() + LEASE_SECONDS
         except Exception:  # the border of the loop: were it to end, nothing would be put right any more
             logger.exception("keeping house failed; it goes on")
+
+
+def collect_rarely() -> None:
+    """What was made until now stays, and what a batch makes has no cycles and is gone with it: so many records never
+    come together, and looking for cycles among each hundred took a quarter of the time that booking takes."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECTED_EACH)
 
 
 def main() -> None:
@@ -62,6 +73,7 @@ def main() -> None:
         consumer = f"{socket.gethostname()}:{config.data_dir.resolve()}"
         writer = LedgerWriter(redis_client(config), admin.ledger, redis_keys.SPEND_STREAM, consumer=consumer)
         house = Housekeeper(config, replace(admin, clock=shared_clock), shared_clock)
+        collect_rarely()
         # Once nothing more can be wrong with the configuration: the thread would keep a process alive that gave up.
         thread = threading.Thread(target=writer.run, args=(stop,), name="ledger-writer")
         thread.start()

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from sqlalchemy import Engine, text
 
+from router.cli.writer import collect_rarely
 from router.stores.cells import HOUR_MS
 from router.stores.sql_books import SqlBooks
 from router.stores.sql_engine import create_ledger_engine, migrate, reading, writing
@@ -111,8 +112,9 @@ def measure(name: str, engine: Engine, options: argparse.Namespace, progress: Pr
 
 
 def write(found: Measured, engine: Engine, options: argparse.Namespace, progress: Progress) -> None:
-    """The making of the records is not counted."""
+    """As the writer's process would. The making of the records is not counted."""
     ledger, process = SqlLedger(engine), psutil.Process()
+    collect_rarely()
     task = progress.add_task(f"{found.database}: writing", total=options.write)
     made, done, wall_s, cpu_s, warm_bytes = records(options.write), 0, 0.0, 0.0, 0
     while batch := list(islice(made, options.batch)):

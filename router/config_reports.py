@@ -12,6 +12,11 @@ from pydantic import Field, field_validator, model_validator
 from router.sections import EnvironmentName, Section
 
 ReportName = Literal["savings", "chargeback", "utilization", "break-even", "focus"]
+ReportDimension = Literal[
+    "team", "project", "key", "user", "tag", "model", "provider", "alias", "reason", "task", "tier", "status",
+    "hour", "day", "week", "month", "quarter", "year", "cause", "driver",
+]  # fmt: skip
+"""What a report can be by: `router.reports.dimensions` says what each is."""
 ExportFormat = Literal["html", "csv", "json", "parquet"]
 WEBHOOK = "webhook"
 """As the `to` of a report: it is posted to `reports.webhook`."""
@@ -60,7 +65,7 @@ class ScheduledReport(Section):
     """One report of each finished `period`, in `formats`. `to` is a folder, `s3://bucket/prefix` or `webhook`."""
 
     report: ReportName
-    by: tuple[str, ...] = Field(default=(), max_length=8)
+    by: tuple[ReportDimension, ...] = Field(default=(), max_length=8)
     period: Literal["day", "week", "month", "quarter", "year"] = "month"
     timezone: str = "UTC"
     formats: tuple[ExportFormat, ...] = Field(default=("csv",), min_length=1, max_length=4)
@@ -97,6 +102,10 @@ class ScheduledReport(Section):
             raise ValueError(f"focus has days of UTC; found {self.timezone}")
         if self.report not in _BROKEN_DOWN and self.by:
             raise ValueError(f"{self.report} has lines of its own, which by does not change")
+        if len(set(self.by)) < len(self.by):
+            raise ValueError(f"by names one twice: {', '.join(self.by)}")
+        if self.report == "chargeback" and "driver" in self.by:
+            raise ValueError("chargeback cannot be by driver: what is charged is cost, and drivers are of savings")
         return self
 
 

@@ -17,7 +17,7 @@ from router.config import Config
 from router.config_reports import ScheduledReport
 from router.delivery.deliver import deliver
 from router.delivery.destinations import destination_of
-from router.delivery.making import check_scheduled, make_files
+from router.delivery.making import make_files
 from router.delivery.schedule import place
 from router.delivery.scheduler import ReportFile, ReportScheduler
 from router.hardware import uses_in
@@ -39,10 +39,9 @@ _QUIET_SECONDS = 60.0
 def report_scheduler(
     admin: AdminServices, clock: Clock = SYSTEM_CLOCK, environ: Mapping[str, str] = os.environ
 ) -> ReportScheduler:
-    """Raises ConfigError for a report that could never be made or delivered: nobody would notice that none comes."""
+    """Raises ConfigError for a report that could never be delivered: nobody would notice that none comes."""
     reports = admin.config.reports
-    for at, report in enumerate(reports.scheduled):
-        check_scheduled(report, f"reports.scheduled.{at}")
+    for report in reports.scheduled:
         destination_of(place(report), "", reports, environ)
 
     def make(report: ScheduledReport, period: Period) -> Sequence[ReportFile]:

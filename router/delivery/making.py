@@ -8,9 +8,6 @@ from datetime import datetime
 from policies.periods import Period
 from router.config_reports import ScheduledReport
 from router.delivery.scheduler import ReportFile
-from router.errors import ConfigError
-from router.reports.chargeback import CHARGEABLE
-from router.reports.dimensions import DIMENSIONS, check_dimensions
 from router.reports.exports.drawing import Picture
 from router.reports.exports.focus import OWN, Account, focus_csv, focus_parquet, focus_rows
 from router.reports.exports.formats import CONTENT_TYPES
@@ -21,14 +18,6 @@ from router.reports.periods import ReportPeriod, unix_ms
 from router.reports.tables import ReportTable
 
 _BY_TEAM = ("team",)
-
-
-def check_scheduled(report: ScheduledReport, key: str) -> None:
-    """Raises ConfigError, which names `key`, for one that could never be made."""
-    try:
-        check_dimensions(report.by, CHARGEABLE if report.report == "chargeback" else DIMENSIONS)
-    except ValueError as error:
-        raise ConfigError(f"{key}.by: {error}") from error
 
 
 def make_files(

@@ -147,21 +147,12 @@ def test_a_report_by_hand_goes_the_same_way(tmp_path: Path, redis_url: str, monk
         assert b"$70.00" in content
 
 
-@pytest.mark.parametrize(
-    ("reports", "part"),
-    [
-        ("  scheduled: [{report: savings, by: [colour], to: out}]\n", r"reports\.scheduled\.0\.by: .*colour"),
-        ("  scheduled: [{report: chargeback, by: [driver], to: out}]\n", r"reports\.scheduled\.0\.by: .*driver"),
-        (
-            "  scheduled: [{report: savings, to: webhook}]\n  webhook: {url_env: URL}\n",
-            r"reports\.webhook: URL must hold a URL",
-        ),
-    ],
-)
-def test_what_could_never_be_made_or_delivered_ends_the_start(
-    tmp_path: Path, redis_url: str, reports: str, part: str
-) -> None:
-    with open_stores(config_with(tmp_path, redis_url, reports)) as services, pytest.raises(ConfigError, match=part):
+def test_what_could_never_be_delivered_ends_the_start(tmp_path: Path, redis_url: str) -> None:
+    reports = "  scheduled: [{report: savings, to: webhook}]\n  webhook: {url_env: URL}\n"
+    with (
+        open_stores(config_with(tmp_path, redis_url, reports)) as services,
+        pytest.raises(ConfigError, match=r"reports\.webhook: URL must hold a URL"),
+    ):
         report_scheduler(services, environ={})
 
 

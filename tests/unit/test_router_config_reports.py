@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import ValidationError
 
-from router.config_reports import ReportsConfig, ReportWebhookConfig, S3Config, ScheduledReport
+from router.config_reports import ReportDimension, ReportsConfig, ReportWebhookConfig, S3Config, ScheduledReport
+from router.reports.chargeback import CHARGEABLE
+from router.reports.dimensions import DIMENSIONS
 from router.yaml_file import read_yaml
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "configs" / "parsimony.yaml"
@@ -35,12 +38,23 @@ def test_the_least_is_a_csv_of_each_month() -> None:
         ({"report": "focus", "formats": ["html"]}, "focus is written as csv or parquet; found html"),
         ({"report": "focus", "timezone": "Asia/Tokyo"}, "focus has days of UTC"),
         ({"report": "utilization", "by": ["team"]}, "utilization has lines of its own"),
+        ({"by": ["colour"]}, "'team', 'project'"),
+        ({"by": ["team,model"]}, "'team', 'project'"),
+        ({"by": ["team", "model", "team"]}, "by names one twice: team, model, team"),
+        ({"report": "chargeback", "by": ["driver"]}, "chargeback cannot be by driver"),
         ({"when": "now"}, "Extra inputs"),
     ],
 )
 def test_what_cannot_be_scheduled_is_named(changes: dict[str, object], part: str) -> None:
     with pytest.raises(ValidationError, match=part):
         ScheduledReport.model_validate(LEAST | changes)
+
+
+def test_it_can_be_by_what_reports_can_be_by() -> None:
+    assert get_args(ReportDimension) == DIMENSIONS
+    chargeable = ScheduledReport.model_validate(LEAST | {"report": "chargeback", "by": CHARGEABLE[:8]})
+    assert chargeable.by == CHARGEABLE[:8]
+    assert set(DIMENSIONS) - set(CHARGEABLE) == {"driver"}
 
 
 def test_a_webhook_that_is_not_there_cannot_be_sent_to() -> None:

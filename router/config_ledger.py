@@ -12,6 +12,9 @@ class SqlConfig(Section):
 
 
 class LedgerConfig(Section):
-    """Records of the `retention_months` before the present one are kept, and those of that; None: all, for ever."""
+    """Records of the `retention_months` before the present one are kept, and those of that; None: all, for ever.
 
-    retention_months: int | None = Field(default=None, ge=1, le=1_200)
+    `true` is no number of months: what is let go does not come back.
+    """
+
+    retention_months: int | None = Field(default=None, ge=1, le=1_200, strict=True)

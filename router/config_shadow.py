@@ -12,9 +12,9 @@ from router.sections import Dollars, Name, Section
 
 class ShadowConfig(Section):
     """`share` of the routed requests go to `deployment` (the baseline's, where none is named), within `limit_usd` a
-    month. A share of nothing measures nothing."""
+    month. A share of nothing measures nothing; `true` is none."""
 
-    share: float = Field(default=0, ge=0, le=1)
+    share: float = Field(default=0, ge=0, le=1, strict=True)
     deployment: Name | None = None
     limit_usd: Dollars = "10.00"
 

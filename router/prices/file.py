@@ -21,6 +21,9 @@ from router.errors import ConfigError
 from router.prices.book import ExchangeRate, PriceBook
 from router.prices.model import ModelInfo
 
+_MOST_NUSD_PER_MTOK = 1_000_000 * NUSD_PER_USD
+"""A dollar a token, a thousand times what any model costs; dearer ones would not fit the ledger's integers."""
+
 
 class PriceFileError(ConfigError, ValueError):
     """The price file cannot be used; the message names file, key, what was found and what is allowed."""
@@ -102,9 +105,12 @@ def _model_info(path: Path, name: str, entry: _ModelEntry, file: _PriceFile) -> 
                 f"{where}.prices: found a price in {currency} from {first}; "
                 f"rates.{currency} must hold a rate with effective_from on or before that day"
             )
+    prices = tuple(_dated_prices(entry.prices, file.rates))
+    for dated in prices:
+        _check_plausible(where, dated)
     return ModelInfo(
         name=name,
-        prices=PriceSchedule(name, tuple(_dated_prices(entry.prices, file.rates))),
+        prices=PriceSchedule(name, prices),
         context_window=entry.context_window,
         max_output_tokens=entry.max_output_tokens,
         tokenizer=entry.tokenizer,
@@ -113,6 +119,17 @@ def _model_info(path: Path, name: str, entry: _ModelEntry, file: _PriceFile) -> 
         note=entry.note,
         image_tokens=entry.image_tokens,
     )
+
+
+def _check_plausible(where: str, price: Price) -> None:
+    for rates in (price, *price.tiers):
+        cached, written = rates.cached_input_nusd_per_mtok or 0, rates.cache_write_nusd_per_mtok or 0
+        dearest = max(rates.input_nusd_per_mtok, rates.output_nusd_per_mtok, cached, written)
+        if dearest > _MOST_NUSD_PER_MTOK:
+            raise PriceFileError(
+                f"{where}.prices: found {Decimal(dearest) / NUSD_PER_USD:.3e} dollars per 1,000,000 tokens from "
+                f"{price.effective_from}; at most a dollar a token is taken for a price"
+            )
 
 
 def _check_ascending(where: str, key: str, values: Sequence[date] | Sequence[int]) -> None:

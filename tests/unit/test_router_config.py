@@ -79,6 +79,8 @@ def test_a_configuration_does_not_change(path: Path) -> None:
         ("server: {host: null}\n", ["server.host: ", "valid string", "found nothing"]),
         ("server: {drain_seconds: 0}\n", ["server.drain_seconds: ", "greater than 0", "found 0"]),
         ("server: 5\n", ["server: ", "dictionary", "found 5"]),
+        ("ledger: {retention_months: true}\n", ["ledger.retention_months: ", "valid integer", "found True"]),
+        ("shadow: {share: true}\n", ["shadow.share: ", "valid number", "found True"]),
         ("cache: {enabled: maybe}\n", ["cache.enabled: ", "valid boolean", "found 'maybe'"]),
         ("cache: {scope: world}\n", ["cache.scope: ", "'team' or 'everyone'", "found 'world'"]),
         ("simulate: sometimes\n", ["simulate: ", "'auto', 'always' or 'never'", "found 'sometimes'"]),

@@ -293,9 +293,9 @@ def test_a_currency_without_a_rate_on_the_day_is_refused(tmp_path: Path, currenc
 # ---- exactness -----------------------------------------------------------------------------------
 
 
-@given(nusd=st.integers(min_value=0, max_value=10**17))
+@given(nusd=st.integers(min_value=0, max_value=10**15))
 def test_amounts_never_pass_through_a_float(tmp_path_factory: pytest.TempPathFactory, nusd: int) -> None:
-    """Every nano-dollar of an 18-digit amount survives; a double keeps 15 digits."""
+    """Every nano-dollar of a 16-digit amount survives; a double keeps 15 digits."""
     text = MINIMAL.replace('"0.15"', f'"{format_usd(nusd)}"')
     book = load_text(tmp_path_factory.getbasetemp(), text)
     assert book.model("small").prices.prices[0].input_nusd_per_mtok == nusd
@@ -372,6 +372,15 @@ def test_what_is_wrong_with_tiers_and_batches_is_named(tmp_path: Path, old: str,
     assert text != TIERED
     with pytest.raises(PriceFileError, match=message):
         load_text(tmp_path, text)
+
+
+@pytest.mark.parametrize("old", ['input: "0.15"', 'output: "0.6"', 'cached_input: "0.05"', 'input: "0.5"'])
+def test_a_price_beyond_a_dollar_a_token_is_a_mistake(tmp_path: Path, old: str) -> None:
+    text = TIERED.replace(old, old.split(":")[0] + ': "1000000.01"', 1)
+    assert text != TIERED
+    with pytest.raises(PriceFileError, match=r"models\.small\.prices: found 1\.000e\+6 dollars .* from 2024-01-25"):
+        load_text(tmp_path, text)
+    assert load_text(tmp_path, text.replace("1000000.01", "1000000"))
 
 
 def test_dates_must_ascend(tmp_path: Path) -> None:

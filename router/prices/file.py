@@ -22,7 +22,7 @@ from router.prices.book import ExchangeRate, PriceBook
 from router.prices.model import ModelInfo
 
 _MOST_NUSD_PER_MTOK = 1_000_000 * NUSD_PER_USD
-"""A dollar a token, a thousand times what any model costs; dearer ones would not fit the ledger's integers."""
+"""A dollar a token, hundreds of times what any model costs; dearer ones would not fit the ledger's integers."""
 
 
 class PriceFileError(ConfigError, ValueError):

@@ -51,11 +51,11 @@ def thresholds(name: str, alias: AliasConfig, classifier: Classifier, table: Qua
     """Those configured for the alias, else the classifier's own; or the one of its quality target, from the table.
 
     From a quality target's threshold on, the tier is complex at once: it parts the small model from the baseline, and
-    says nothing of models in between. Raises ConfigError as `calibrated` does.
+    says nothing of models in between. Raises ConfigError where the two are out of order, or no table keeps the target.
     """
     if alias.quality_target is None:
         return _tiers(name, alias, classifier)
-    threshold = calibrated(name, alias.quality_target, table).threshold
+    threshold = _calibrated(name, alias.quality_target, table).threshold
     return Thresholds(threshold, threshold, alias.quality_target)
 
 
@@ -70,7 +70,7 @@ def _tiers(name: str, alias: AliasConfig, classifier: Classifier) -> Thresholds:
     return Thresholds(moderate_from, complex_from)
 
 
-def calibrated(name: str, quality_target: float, table: QualityTargets | None) -> CalibratedThreshold:
+def _calibrated(name: str, quality_target: float, table: QualityTargets | None) -> CalibratedThreshold:
     """The entry of the table that keeps the alias's target. Raises ConfigError where none does."""
     found = f"aliases.{name}.quality_target: found {quality_target:g}"
     if table is None:

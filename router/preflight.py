@@ -17,7 +17,7 @@ from router.answer_lengths import answer_lengths_beside
 from router.config import Config, DeploymentConfig
 from router.errors import ConfigError
 from router.hardware import hardware_problems
-from router.lineup import Lineup, baseline_of, calibrated, choose_classifier, line_up, quality_table
+from router.lineup import Lineup, baseline_of, choose_classifier, line_up, quality_table, thresholds
 from router.prices import PriceBook, UnknownModel, load_prices
 from router.tokenizers import verify_encoding
 
@@ -78,17 +78,18 @@ def _classifier(config: Config) -> Iterator[str]:
         yield f"classifier.name: found {config.classifier.name!r}; allowed: {', '.join(sorted(CLASSIFIERS))}"
         return
     try:
-        table = quality_table(config, choose_classifier(config))
+        classifier = choose_classifier(config)
+        table = quality_table(config, classifier)
     except ConfigError as error:
         yield str(error)
         return
-    wanted = _wanted_quality(config)
-    if config.classifier.evidence is not None and config.classifier.quality_targets is None:
-        yield from map(_moved, wanted)
-        return
-    for name, target in wanted.items():
+    is_moved = config.classifier.evidence is not None and config.classifier.quality_targets is None
+    for name, alias in config.aliases.items():
+        if is_moved and alias.quality_target is not None:
+            yield _moved(name)
+            continue
         try:
-            calibrated(name, target, table)
+            thresholds(name, alias, classifier, table)
         except ConfigError as error:
             yield str(error)
 

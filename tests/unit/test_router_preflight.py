@@ -217,6 +217,12 @@ def test_a_quality_target_without_a_table() -> None:
     assert keys == ["classifier.name"]
 
 
+def test_a_threshold_that_is_out_of_order_with_the_classifiers_own() -> None:
+    """The file alone cannot tell: of the two, it names one."""
+    (line,) = refused(config(aliases={"auto": {}, "easy": {"moderate_from": 0.99}}, classifier={"name": "heuristic"}))
+    assert line.startswith("aliases.easy: moderate_from 0.99 must not exceed complex_from 0.65; of the two, what is")
+
+
 @pytest.fixture
 def calibrated(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setitem(CLASSIFIERS, "calibrated", CalibratedRules)

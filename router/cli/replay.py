@@ -29,7 +29,7 @@ from router.replay.sources import Position, find_logs, size_of
 
 Output = Literal["table", "json", "csv"]
 _INTERRUPTED = 130
-_PIPED_COLUMNS = 160
+_PIPED_COLUMNS = 180
 
 
 def replay(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-from policies.money import format_usd
+from policies.money import NUSD_PER_USD, format_usd
 from router.replay.forecast import Forecast, Outcome
 
 _COLUMNS, _ROWS = 64, 16
@@ -41,7 +41,7 @@ def _frame(forecast: Forecast) -> _Frame:
 
 def dollars(nusd: int) -> str:
     """To the cent, and finer below a dollar: a sample of a log may cost next to nothing."""
-    return f"{'-' if nusd < 0 else ''}${format_usd(abs(nusd), 2 if abs(nusd) >= 10**9 else 6)}"
+    return f"{'-' if nusd < 0 else ''}${format_usd(abs(nusd), 6 if 0 < abs(nusd) < NUSD_PER_USD else 2)}"
 
 
 def as_text(forecast: Forecast) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import redis
+
 from router.bootstrap import admin_services, rebuild_counters
 from router.clock import SYSTEM_CLOCK
 from router.config import Config
+from router.errors import StoreUnavailable
 from router.services import AdminServices
 from router.stores.administration import sync_declared
 from router.stores.sql_engine import migrate
@@ -17,7 +20,7 @@ FIRST_TEAM = "default"
 def prepare(settings: Config, announce: Callable[[str], None]) -> None:
     """Brings the stores up to date; on the first start makes an admin key, and announces its secret.
 
-    The counters come last: until they are whole, no worker calls itself ready.
+    The counters come last: until they are whole, no worker calls itself ready. Raises StoreUnavailable.
     """
     admin = admin_services(settings)
     try:
@@ -27,6 +30,8 @@ def prepare(settings: Config, announce: Callable[[str], None]) -> None:
             announce(secret)
         _count(admin)
         sync_declared(admin, settings.declared_budgets())
+    except redis.RedisError as error:
+        raise StoreUnavailable(f"Redis cannot be used: {error}") from error
     finally:
         admin.engine.dispose()
 

@@ -120,9 +120,10 @@ def chat_usage(response: Fields) -> TokenUsage | None:
 def answer_text(value: Any) -> str | None:
     """The text of an answer: of a chat completion, of a message, or bare; None where the log keeps none."""
     if isinstance(value, str):
-        value = parsed(value)
-    if isinstance(value, str):
-        return value or None
+        held = parsed(value)
+        if isinstance(held, str) or not held:
+            return value if held else None
+        return answer_text(held) or value  # JSON that holds no answer is one: what was asked for was JSON
     if isinstance(value, list):
         texts = [text for text in map(answer_text, value) if text]
         return "\n".join(texts) or None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from router.replay.chat import answer_text, chat_body, request_body
-from router.replay.fields import Fields, cost_of, first, instant_ms, text_of, usage_of
+from router.replay.fields import Fields, cost_of, first, instant_ms, parsed, text_of, usage_of
 from router.replay.rows import BadRow, LoggedRequest
 
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -36,7 +38,9 @@ def read_plain(record: Fields) -> LoggedRequest:
         raise BadRow("no model", "model: found none; it must name the model that answered")
     return LoggedRequest(
         model=model,
-        body=request_body(found["prompt"]) or chat_body(model, found["prompt"], values),
+        body=request_body(found["prompt"])
+        or chat_body(model, found["prompt"], values)
+        or _of_json(model, found, values),
         answer=answer_text(found["answer"]),
         usage=usage_of(found["input_tokens"], found["output_tokens"], found["cached_input_tokens"]),
         at_ms=instant_ms(found["time"]),
@@ -44,6 +48,14 @@ def read_plain(record: Fields) -> LoggedRequest:
         application=text_of(found["application"]),
         id=text_of(found["id"]),
     )
+
+
+def _of_json(model: str, found: Fields, values: Fields) -> dict[str, Any] | None:
+    """A prompt that is JSON of the caller's own, and neither a request nor messages."""
+    text = found["prompt"]
+    if not isinstance(text, str) or not parsed(text):
+        return None
+    return chat_body(model, [{"role": "user", "content": text}], values)
 
 
 def normalized(name: str) -> str:

@@ -309,3 +309,12 @@ def test_the_responses_api_is_read_as_chat(asked: object, response: object) -> N
 def test_a_request_of_a_batch_that_was_not_joined_says_so() -> None:
     with pytest.raises(BadRow, match="plain, not packed"):
         read_record({"custom_id": "a", "body": REQUEST}, None)
+
+
+def test_prompts_and_answers_may_be_json_themselves() -> None:
+    row = {"model": "gpt-4", "prompt": '{"task": "measure the gate"}', "answer": '{"metres": 2}'}
+    request = read_record(row, None)
+    assert request.body == {"model": "gpt-4", "messages": [{"role": "user", "content": row["prompt"]}]}
+    assert request.answer == row["answer"]
+    empty = read_record({"model": "gpt-4", "prompt": "{}", "answer": "[]"}, None)
+    assert (empty.body, empty.answer) == (None, None)

@@ -20,7 +20,7 @@ from router.errors import ConfigError, StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration. Kept here so that a start with nothing to migrate need not import Alembic."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"

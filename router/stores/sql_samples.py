@@ -4,33 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, select, true
+from sqlalchemy import Connection, Select, case, func, select, true
 from sqlalchemy.dialects import postgresql, sqlite
 
-from router.stores.cells import Filter, ShadowSample
+from router.stores.cells import HOUR_MS, Filter, ShadowSample
 from router.stores.sql_facts import let_in
-from router.stores.sql_schema import KEPT_SAMPLES, LEDGER, LEDGER_DIMENSIONS
+from router.stores.sql_schema import KEPT_SAMPLES, LEDGER, LEDGER_DIMENSIONS, LEDGER_ROWS
 from router.stores.sql_state import rows_from_ms
 
-_SHADOW = LEDGER.alias("shadow")
-_ACTUAL = _SHADOW.c.cost_nusd - _SHADOW.c.retries_nusd + _SHADOW.c.prompt_cache_nusd
-"""Less than nothing where the answer was much shorter than the one whose discount this is."""
-_OF_RECORDS = (
-    select(
-        LEDGER.c.request_id,
-        LEDGER.c.started_at_ms,
-        LEDGER.c.deployment,
-        LEDGER.c.alias,
-        LEDGER.c.task,
-        LEDGER.c.baseline_model,
-        LEDGER.c.baseline_cost_nusd.label("booked_nusd"),
-        case((_ACTUAL > 0, _ACTUAL), else_=0).label("actual_nusd"),
-        _SHADOW.c.sample_share.label("share"),
-    )
-    .join(_SHADOW, _SHADOW.c.stored_parent_id == LEDGER.c.stored_id)
-    .where(_SHADOW.c.kind == "shadow", _SHADOW.c.status == "ok", _SHADOW.c.sample_share.is_not(None))
-    .where(LEDGER.c.deployment.is_not(None))
-)
+_LATEST_MS = 24 * HOUR_MS
+"""A shadow follows its request within the hour; so far may clocks be apart, too."""
 _KEPT = select(
     KEPT_SAMPLES.c.request_id,
     KEPT_SAMPLES.c.started_at_ms,
@@ -42,13 +25,14 @@ _KEPT = select(
     KEPT_SAMPLES.c.actual_nusd,
     KEPT_SAMPLES.c.share,
 ).join(LEDGER_DIMENSIONS, LEDGER_DIMENSIONS.c.id == KEPT_SAMPLES.c.dimension_id)
-"""Both in the order of a ShadowSample's fields."""
+"""In the order of a ShadowSample's fields, as are those of records."""
 
 
 def samples(connection: Connection, from_ms: int, to_ms: int, where: Filter) -> tuple[ShadowSample, ...]:
     """Those of requests that started in [from_ms, to_ms), oldest first. What is not kept of them, an end user or tags,
-    lets none of the kept ones in."""
-    queries = [_within(_OF_RECORDS, LEDGER, LEDGER, max(from_ms, rows_from_ms(connection)), to_ms, where)]
+    lets none of the kept ones in; a shadow that came more than a day later is none."""
+    records_from_ms = max(from_ms, rows_from_ms(connection))
+    queries = [_within(_of_records(records_from_ms, to_ms), LEDGER, LEDGER, records_from_ms, to_ms, where)]
     if not {"end_user", "tags"} & where.keys():
         queries.append(_within(_KEPT, KEPT_SAMPLES, LEDGER_DIMENSIONS, from_ms, to_ms, where))
     found = [ShadowSample(*row) for query in queries for row in connection.execute(query)]
@@ -58,10 +42,50 @@ def samples(connection: Connection, from_ms: int, to_ms: int, where: Filter) -> 
 def keep_samples(connection: Connection, before_ms: int) -> None:
     """Before the records of requests that started before then are let go."""
     names = tuple(KEPT_SAMPLES.c.keys())
-    found = _OF_RECORDS.add_columns(LEDGER.c.dimension_id).where(LEDGER.c.started_at_ms < before_ms).subquery()
+    measured = _of_records(0, before_ms).where(LEDGER.c.started_at_ms < before_ms)
+    found = measured.add_columns(LEDGER.c.dimension_id).subquery()
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     kept = dialect.insert(KEPT_SAMPLES).from_select(names, select(*(found.c[name] for name in names)).where(true()))
     connection.execute(kept.on_conflict_do_nothing())
+
+
+def _of_records(from_ms: int, to_ms: int) -> Select[Any]:
+    """Of the shadows of that time, each with its request. They are few, and an index knows them: found first, in a
+    question of their own, for PostgreSQL to begin with them before it has counted what is in its tables, too."""
+    rows = LEDGER_ROWS.c
+    shadows = (
+        select(rows.parent_id, rows.started_at_ms, rows.dimension_id, rows.sample_share, _ACTUAL.label("actual_nusd"))
+        .where(rows.parent_id.is_not(None), rows.sample_share.is_not(None))
+        .where(rows.started_at_ms >= from_ms - _LATEST_MS, rows.started_at_ms <= to_ms + _LATEST_MS)
+        .cte("shadows")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    own = LEDGER_DIMENSIONS.alias("own")
+    return (
+        select(
+            LEDGER.c.request_id,
+            LEDGER.c.started_at_ms,
+            LEDGER.c.deployment,
+            LEDGER.c.alias,
+            LEDGER.c.task,
+            LEDGER.c.baseline_model,
+            LEDGER.c.baseline_cost_nusd.label("booked_nusd"),
+            case((shadows.c.actual_nusd > 0, shadows.c.actual_nusd), else_=0).label("actual_nusd"),
+            shadows.c.sample_share.label("share"),
+        )
+        .join(shadows, shadows.c.parent_id == LEDGER.c.stored_id)
+        .join(own, own.c.id == shadows.c.dimension_id)
+        .where(own.c.kind == "shadow", own.c.status == "ok", LEDGER.c.deployment.is_not(None))
+        .where(func.abs(shadows.c.started_at_ms - LEDGER.c.started_at_ms) <= _LATEST_MS)
+    )
+
+
+_ACTUAL = (
+    LEDGER_ROWS.c.cost_nusd
+    - func.coalesce(LEDGER_ROWS.c.retries_nusd, 0)
+    + func.coalesce(LEDGER_ROWS.c.prompt_cache_nusd, 0)
+)
+"""Less than nothing where the answer was much shorter than the one whose discount this is."""
 
 
 def _within(query: Select[Any], timed: Any, dimensions: Any, from_ms: int, to_ms: int, where: Filter) -> Select[Any]:

@@ -235,6 +235,13 @@ Index(
     postgresql_where=LEDGER_ROWS.c.parent_id.is_not(None),
 )
 
+Index(
+    "ix_ledger_rows_measured_at",
+    LEDGER_ROWS.c.started_at_ms,
+    sqlite_where=LEDGER_ROWS.c.parent_id.is_not(None),
+    postgresql_where=LEDGER_ROWS.c.parent_id.is_not(None),
+)
+
 # The sums of each hour. SQLite keeps the rows in the order of this key, PostgreSQL's key has the hour first: either is
 # several times as fast there as the other.
 HOURLY_SUMS = Table(

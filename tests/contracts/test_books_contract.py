@@ -170,6 +170,7 @@ def test_what_tells_nothing_of_the_baseline_is_no_sample(ledger: SqlLedger, book
             spend_record("failed", parent_id="asked", **SHADOW, status="error"),
             spend_record("judged", parent_id="asked", **SHADOW | {"kind": "judge"}),
             spend_record("lost", parent_id="nobody", **SHADOW),
+            spend_record("late", parent_id="asked", started_at_ms=1_793_000_000_000 + 25 * HOUR_MS, **SHADOW),
         ]
     )
     assert books.samples(*EVER) == ()

@@ -79,11 +79,14 @@ def test_old_records_are_let_go_and_their_sums_stay(engine: Engine) -> None:
 
 def test_samples_stay_when_their_records_are_let_go(engine: Engine) -> None:
     ledger, books = SqlLedger(engine), SqlBooks(engine)
-    asked = [spend_record(f"asked{day}", started_at_ms=ms(2026, 8, day), task="code", end_user="ann") for day in (1, 2)]
+    asked = [
+        spend_record(f"asked{hour}", started_at_ms=ms(2026, 8, 31) + hour * HOUR_MS, task="code", end_user="ann")
+        for hour in (1, 2)
+    ]
     shadows = [
         spend_record(
             f"shadow{day}",
-            started_at_ms=ms(2026, 9, day),
+            started_at_ms=ms(2026, 9, 1) + day,
             kind="shadow",
             parent_id=f"asked{day}",
             sample_share=0.05,
@@ -98,7 +101,7 @@ def test_samples_stay_when_their_records_are_let_go(engine: Engine) -> None:
     for _ in range(2):
         drop_rows_before(engine, ms(2026, 9, 1))
         assert books.samples(*EVER) == before
-    assert books.samples(ms(2026, 8, 2), ms(2026, 8, 3)) == before[1:]
+    assert books.samples(ms(2026, 8, 31) + 2 * HOUR_MS, ms(2026, 9, 1)) == before[1:]
     assert books.samples(*EVER, {"task": ["code"]}) == before
     assert books.samples(*EVER, {"task": ["prose"]}) == books.samples(*EVER, {"end_user": ["ann"]}) == ()
 

@@ -217,7 +217,7 @@ def _gauges(admission: LocalAdmissionStore, dispatcher: Dispatcher, shadows_lost
 def request_ids(clock: Clock) -> Callable[[], str]:
     """Ids of the second, in 32 bits, and 64 random bits, for which the kernel is asked once for many.
 
-    In the order of their time, since the ledger's index by id is then written at its end, and not all over: a third of
+    In the order of their time, since the ledger's index by id is then written at its end, and not all over: a fifth of
     what it takes to book a record.
     """
     pool: list[str] = []

@@ -1,4 +1,4 @@
-"""Measure how fast records are written, how much room they take, and how long a month's report takes."""
+"""Measure how fast records are written and moved from Redis, their room, and how long a month's report takes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
+import orjson
 import psutil
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -21,6 +23,8 @@ from sqlalchemy import Engine, text
 
 from router.cli.writer import collect_rarely
 from router.stores.cells import HOUR_MS
+from router.stores.ledger_writer import LedgerWriter
+from router.stores.redis_keys import SPEND_STREAM
 from router.stores.sql_books import SqlBooks
 from router.stores.sql_engine import create_ledger_engine, migrate, reading, writing
 from router.stores.sql_ledger import SqlLedger
@@ -28,7 +32,9 @@ from router.stores.sql_rollups import rebuild_rollups
 from router.stores.sql_rows import ROW_COLUMNS, SUMS
 from tests.benchmarks.ledger.traffic import APART_MS, MONTH_LENGTH_MS, MONTH_MS, records
 from tests.support import postgres_server
+from tests.support.redis_server import redis_client
 
+DATABASES = ("sqlite", "postgresql")
 REPORTS = 5
 WIDTH = 150
 WARM_UP = 0.2
@@ -40,6 +46,7 @@ class Measured:
     database: str
     written_per_s: float = 0.0
     cpu_us: float = 0.0
+    moved_per_s: float = 0.0
     grown_mib: float = 0.0
     row_bytes: float = 0.0
     record_count: int = 0
@@ -51,7 +58,7 @@ class Measured:
 def main() -> None:
     """Read the options, measure, print. Nothing is left behind."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.ledger", description=__doc__)
-    parser.add_argument("--databases", default="sqlite,postgresql", help="which of them, with commas between")
+    parser.add_argument("--databases", nargs="+", choices=DATABASES, default=DATABASES, help="which of them")
     parser.add_argument("--write", type=int, default=200_000, help="how many records to write (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=2_000, help="how many in one transaction (default: %(default)s)")
     parser.add_argument(
@@ -68,9 +75,11 @@ def main() -> None:
     found = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        for name in options.databases.split(","):
+        for name in options.databases:
             with database(name) as engine:
                 found.append(measure(name, engine, options, progress))
+            with database(name) as engine:
+                found[-1].moved_per_s = moved_per_s(engine, options, progress)
     Console(width=max(console.width, WIDTH)).print(table(found))
 
 
@@ -129,6 +138,25 @@ def write(found: Measured, engine: Engine, options: argparse.Namespace, progress
     progress.remove_task(task)
     found.written_per_s, found.cpu_us = done / wall_s, cpu_s / done * 1e6
     found.grown_mib = (process.memory_info().rss - warm_bytes) / 2**20
+
+
+def moved_per_s(engine: Engine, options: argparse.Namespace, progress: Progress) -> float:
+    """From the stream in Redis to the ledger. What fills the stream is not counted."""
+    with tempfile.TemporaryDirectory(prefix="stream-") as folder, redis_client(Path(folder)) as client:
+        made = records(options.write)
+        while batch := list(islice(made, options.batch)):
+            with client.pipeline(transaction=False) as pipeline:
+                for record in batch:
+                    pipeline.xadd(SPEND_STREAM, {"record": orjson.dumps(record.to_json())})
+                pipeline.execute()
+        writer = LedgerWriter(client, SqlLedger(engine), SPEND_STREAM, consumer="it", batch_size=options.batch)
+        task = progress.add_task(f"{engine.dialect.name}: moving from the stream", total=options.write)
+        started_s = time.perf_counter()
+        while moved := writer.move_batch():
+            progress.advance(task, moved)
+        progress.remove_task(task)
+        assert writer.counts.booked == options.write, writer.counts
+        return options.write / (time.perf_counter() - started_s)
 
 
 def row_bytes(engine: Engine, count: int) -> float:
@@ -213,6 +241,7 @@ def table(found: list[Measured]) -> Table:
         "database",
         "records/s written",
         "own CPU, µs each",
+        "moved from Redis/s",
         "memory grown, MiB",
         "bytes a row",
         "records a month",
@@ -224,6 +253,7 @@ def table(found: list[Measured]) -> Table:
             each.database,
             f"{each.written_per_s:,.0f}",
             f"{each.cpu_us:.1f}",
+            f"{each.moved_per_s:,.0f}",
             f"{each.grown_mib:.1f}",
             f"{each.row_bytes:.0f}",
             f"{each.record_count:,}",

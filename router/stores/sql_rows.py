@@ -98,6 +98,9 @@ def stored(record: SpendRecord, lookups: tuple[Lookup, Lookup, Lookup]) -> Store
     ids = _found(texts, lookups)
     if None in ids:  # of others there is one that equals it, and was looked at
         _check(request_id, _TEXTS_AT, texts[0] + texts[1])
+    sums = _sums(record)
+    if max(sums) > _LARGEST or min(sums) < -_LARGEST:
+        raise LedgerRefused(f"record {request_id!r}: {_too_large(sums)}")
     sparse = others[_SPARSE_AT:_PACKED_AT]
     stored_id = pack_id(request_id)
     values = (
@@ -110,7 +113,17 @@ def stored(record: SpendRecord, lookups: tuple[Lookup, Lookup, Lookup]) -> Store
         without_nul(tags),
         numbers,
     )
-    return StoredRow(record, values, texts if None in ids else None, _sums(record), stored_id)
+    return StoredRow(record, values, texts if None in ids else None, sums, stored_id)
+
+
+_LARGEST = 2**53
+"""Nine million dollars, for one request. A thousand such in an hour have sums of 64 bits: beyond these, PostgreSQL
+would refuse whatever comes next, and SQLite go on in floats."""
+
+
+def _too_large(sums: tuple[int, ...]) -> str:
+    name, value = next(item for item in zip(SUMS, sums, strict=True) if abs(item[1]) > _LARGEST)
+    return f"{name} is {value}; the largest that is booked is {_LARGEST}"
 
 
 def _found(texts: tuple[Values, ...], lookups: tuple[Lookup, ...]) -> tuple[int | None, ...]:

@@ -338,6 +338,8 @@ def test_what_can_never_be_stored_is_refused_whole(ledger: Ledger) -> None:
         ("request_id", 7, "record 7: request_id is int, not str"),
         ("started_at_ms", -1, "record 'bad': started_at_ms is before 1970"),
         ("input_tokens", 1.5, "record 'bad': input_tokens is float, not int"),
+        ("cost_nusd", 2**62, "record 'bad': cost_nusd is 4611686018427387904; the largest"),
+        ("prompt_cache_nusd", -(2**62), "record 'bad': prompt_cache_nusd is -4611686018427387904; the largest"),
         ("first_token_ms", "95", "record 'bad': first_token_ms is str, not NoneType or int"),
         ("score", True, "record 'bad': score is bool, not NoneType or float or int"),
         ("end_user", None, "record 'bad': end_user is NoneType, not str"),
@@ -348,7 +350,7 @@ def test_what_can_never_be_stored_is_refused_whole(ledger: Ledger) -> None:
         ("attempts", None, "record 'bad': attempts is NoneType, not int"),
     ],
 )
-def test_a_field_of_another_type_is_named(ledger: Ledger, name: str, value: object, told: str) -> None:
+def test_a_field_that_cannot_be_is_named(ledger: Ledger, name: str, value: object, told: str) -> None:
     good = spend_record("good")
     for _ in range(2):  # the second time with what records share known already
         with pytest.raises(LedgerRefused) as raised:

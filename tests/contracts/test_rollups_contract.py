@@ -166,7 +166,7 @@ def test_texts_that_repeat_are_stored_once(engine: Engine) -> None:
 
 def test_ids_of_texts_that_were_undone_are_not_remembered(engine: Engine) -> None:
     ledger = SqlLedger(engine)
-    bad = spend_record("bad", team_id="undone", cost_nusd=2**70)
+    bad = spend_record("bad", team_id="undone", reserved_nusd=2**70)
     with pytest.raises(ValueError, match="refuses"):
         ledger.append([bad])
     SqlLedger(engine).append([spend_record("other", team_id="other")])

@@ -170,7 +170,7 @@ def test_ids_of_texts_that_were_undone_are_not_remembered(engine: Engine) -> Non
     with pytest.raises(ValueError, match="refuses"):
         ledger.append([bad])
     SqlLedger(engine).append([spend_record("other", team_id="other")])
-    ledger.append([replace(bad, cost_nusd=1)])
+    ledger.append([replace(bad, reserved_nusd=1)])
     kept = ledger.get("bad")
     assert kept is not None
     assert kept.team_id == "undone"

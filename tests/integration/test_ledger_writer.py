@@ -152,6 +152,8 @@ def test_what_is_no_record_is_set_aside_and_the_rest_goes_on(client: redis.Redis
         "no object": b"[1]",
         "a wrong type": orjson.dumps(spend_record("typed").to_json() | {"cost_nusd": "12"}),
         "too large": orjson.dumps(spend_record("large").to_json() | {"cost_nusd": 2**63}),
+        "an id that is no text": orjson.dumps(spend_record().to_json() | {"request_id": 7}),
+        "what nothing is looked up by": orjson.dumps(spend_record("list").to_json() | {"team_id": ["support"]}),
         "nothing required": orjson.dumps(spend_record("null").to_json() | {"team_id": None}),
     }
     settle(client, spend_record("first"))

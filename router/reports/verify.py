@@ -136,7 +136,7 @@ class Verifier:
         for start_ms, end_ms, is_empty in self._spans(from_ms, to_ms):
             hours = list(hours_of(start_ms, end_ms))
             # Years may lie between two records: hours that nothing is booked in are looked at together.
-            if is_empty and next(iter(self._records.records(start_ms, end_ms)), None) is None:
+            if is_empty and self._has_no_records(start_ms, end_ms):
                 findings.hour_count += len(hours)
                 advance(end_ms - start_ms)
                 continue
@@ -163,6 +163,12 @@ class Verifier:
             reached_ms = end_ms
         if reached_ms < to_ms:
             yield reached_ms, to_ms, True
+
+    def _has_no_records(self, from_ms: int, to_ms: int) -> bool:
+        try:
+            return next(iter(self._records.records(from_ms, to_ms)), None) is None
+        except UnreadableRecord:  # the look at its hour names it
+            return False
 
     # ---- an hour -----------------------------------------------------------------------------------
 

@@ -86,7 +86,10 @@ class SqlLedger:
 def _read(row: Row[Any]) -> SpendRecord:
     """Raises UnreadableRecord, which names it."""
     try:
-        return record_of(row)
+        record = record_of(row)
+        if not isinstance(record.detail, dict):
+            raise ValueError(f"it is {type(record.detail).__name__}, not dict")
+        return record
     except (AttributeError, ValueError) as error:  # it has another template, or none
         raise UnreadableRecord(f"the detail of the record {row.request_id!r} cannot be read: {error}") from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import LargeBinary, String, Table, select, update
+from sqlalchemy import LargeBinary, String, Table, delete, insert, select, update
 
 from policies.answer_lengths import ALL_ALIKE
 from policies.spend import SpendRecord
@@ -139,3 +139,19 @@ def test_a_detail_that_is_none_any_more_is_named(services: AdminServices) -> Non
     change(services, LEDGER_ROWS, {"request_id": pack_id("alone")}, {"template_id": 99})
     (found,) = [each for each in verified(services).first if each.column == "detail"]
     assert "the detail of the record 'alone' cannot be read" in found.found
+
+
+def test_it_is_named_where_the_sums_of_its_hour_are_gone_too(services: AdminServices) -> None:
+    change(services, LEDGER_ROWS, {"request_id": pack_id("alone")}, {"template_id": 99})
+    with writing(services.engine) as connection:
+        connection.execute(delete(HOURLY_SUMS))
+    assert verified(services).counts["detail"] == 1
+
+
+def test_a_detail_that_is_json_but_no_object_is_named(services: AdminServices) -> None:
+    with writing(services.engine) as connection:
+        connection.execute(insert(LEDGER_TEMPLATES).values(id=99, digest=b"by hand", detail_template="[]"))
+    row = {"request_id": pack_id("alone")}
+    change(services, LEDGER_ROWS, row, {"template_id": 99, "detail_numbers": b""})
+    (found,) = [each for each in verified(services).first if each.column == "detail"]
+    assert found.found.endswith("it is list, not dict")

@@ -70,7 +70,7 @@ def _known(source: Known, name: str, teams: Iterable[str | None]) -> Sequence[st
 
 
 def _is_booked(books: Books, name: str, value: str, where: Where, period: ReportPeriod) -> bool:
-    of_teams = {each: where[each] for each in ("team", name) if each in where} | {name: (value,)}
+    of_teams = {**({"team": where["team"]} if "team" in where else {}), name: (value,)}
     cells = books.cells(period.from_ms, period.to_ms, needs_of(of_teams), narrowing(of_teams))
     return any(is_let_in(cell, of_teams) for cell in cells)
 

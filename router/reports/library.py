@@ -19,24 +19,17 @@ from router.reports.currency import USD, Currency, currency_of
 from router.reports.dimensions import DIMENSIONS, Where, check_dimensions
 from router.reports.exports.focus import Account as LineItemAccount
 from router.reports.exports.focus import focus_csv, focus_rows
-from router.reports.filters import check_filters
+from router.reports.filters import Known, check_filters
 from router.reports.narrowed import NarrowedBooks
 from router.reports.periods import ReportPeriod, unix_ms
 from router.reports.savings import savings_table
 from router.reports.tables import ReportTable
-from router.stores.base import Directory
-from router.stores.cells import ROUTER, Books
+from router.stores.cells import ROUTER
 
 
-class ReportSource(Protocol):
+class ReportSource(Known, Protocol):
     """What reports are made from."""
 
-    @property
-    def config(self) -> Config: ...
-    @property
-    def directory(self) -> Directory: ...
-    @property
-    def books(self) -> Books: ...
     @property
     def baseline_deployments(self) -> Collection[str]: ...
 

@@ -121,8 +121,9 @@ class _AdminRoute(APIRoute):
                     f"This needs a key of role {' or '.join(self.roles)}; the one given is of role {principal.role}."
                 )
             request.state.caller = Caller(principal.key_id, principal.team_id, principal.role)
+            _check_texts(request)
             if request.method == "GET":
-                _check_parameters(request, parameters)
+                _check_names(request, parameters)
             try:
                 return await handle(request)
             except UnknownEntryError as error:
@@ -143,13 +144,17 @@ def _parameters_of(dependant: Dependant) -> dict[str, None]:
     return names
 
 
-def _check_parameters(request: Request, allowed: Collection[str]) -> None:
-    """Raises InvalidRequest for a parameter that is none here: a filter that nobody reads would let everything in.
-    So for a NUL, which PostgreSQL takes in no text, and no name can have."""
-    for name, value in request.query_params.multi_items():
+def _check_names(request: Request, allowed: Collection[str]) -> None:
+    """Raises InvalidRequest for a parameter that is none here: a filter that nobody reads would let everything in."""
+    for name in request.query_params:
         if name not in allowed:
             known = f"allowed are {', '.join(allowed)}" if allowed else "none is allowed"
             raise InvalidRequest(f"there is no parameter {name!r} of {request.url.path}; {known}", param=name)
+
+
+def _check_texts(request: Request) -> None:
+    """Raises InvalidRequest for a NUL in the path or the query: PostgreSQL takes it in no text, and no name has one."""
+    for name, value in (*request.path_params.items(), *request.query_params.multi_items()):
         if "\0" in value:
             raise InvalidRequest(f"{name} is {value!r}: a NUL can be in no name", param=name)
 

@@ -163,6 +163,15 @@ def test_reports_that_cannot_be(client: TestClient, query: dict[str, Any], statu
     assert client.get("/reports/savings", params=query).status_code == status
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/keys/a%00b/revoke"), ("GET", "/teams/a%00b"), ("DELETE", "/budgets/a%00/b"), ("GET", "/requests/%00")],
+)
+def test_names_that_no_database_takes_are_refused_in_paths_too(client: TestClient, method: str, path: str) -> None:
+    answer = client.request(method, path)
+    assert (answer.status_code, "a NUL can be in no name" in answer.json()["message"]) == (400, True)
+
+
 def test_a_request_is_explained(client: TestClient, services: AdminServices) -> None:
     services.ledger.append([spend_record("req_1", deployment="small")])
     shown = client.get("/requests/req_1").json()

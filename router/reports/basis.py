@@ -10,7 +10,7 @@ from router.reports.account import Account, Question
 from router.reports.currency import money_text
 from router.reports.figures import percent
 from router.reports.filters import unmatched_in_words
-from router.reports.periods import HOUR_MS, local_text
+from router.reports.periods import local_text
 from router.reports.tables import Provenance
 from router.stores.cells import ROUTER, Books, Cell
 
@@ -22,11 +22,10 @@ def provenance(books: Books, account: Account, prices_sha256: str | None = None)
     question = account.question
     period = question.period
     sources = {*question.machines, *(hour.source for hour in account.hours)}
-    hours = [cell.key["hour_ms"] for cell in books.cells(period.from_ms, period.to_ms, ("hour_ms",))]
     return Provenance(
         prices_sha256=prices_sha256,
         estimators=(*_estimators(account), VERSION),
-        ledger_until_ms=max((int(hour or 0) for hour in hours), default=-HOUR_MS) + HOUR_MS or None,
+        ledger_until_ms=books.booked_until_ms(period.from_ms, period.to_ms),
         closed_until_ms={source: books.closed_until_ms(source) for source in sorted(sources)},
     )
 

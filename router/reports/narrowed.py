@@ -35,6 +35,9 @@ class NarrowedBooks:
     def samples(self, from_ms: int, to_ms: int, where: Filter | None = None) -> tuple[ShadowSample, ...]:
         return self._books.samples(from_ms, to_ms, self._both(where or {}))
 
+    def booked_until_ms(self, from_ms: int, to_ms: int) -> int | None:
+        return self._books.booked_until_ms(from_ms, to_ms)
+
     def close_hours(self, costs: Sequence[HourCost]) -> int:
         raise NotImplementedError("hours are closed for all, not for a part")
 

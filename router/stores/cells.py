@@ -128,6 +128,10 @@ class Books(Protocol):
         """The shadow samples of requests that started in [from_ms, to_ms). `where` is about those requests."""
         ...
 
+    def booked_until_ms(self, from_ms: int, to_ms: int) -> int | None:
+        """The end of the newest hour of what started in [from_ms, to_ms), None where nothing did."""
+        ...
+
     def close_hours(self, costs: Sequence[HourCost]) -> int:
         """Books what machines cost; returns how many hours are new. A known (hour, source) stays as it was."""
         ...

@@ -14,7 +14,7 @@ from router.stores.sql_engine import reading, writing
 from router.stores.sql_facts import Facts, facts, let_in
 from router.stores.sql_rows import SUMS
 from router.stores.sql_samples import samples
-from router.stores.sql_schema import HOUR_COSTS, LEDGER_DIMENSIONS
+from router.stores.sql_schema import HOUR_COSTS, HOURLY_SUMS, LEDGER_DIMENSIONS
 
 _SUMMED = ("request_count", *SUMS)
 
@@ -40,6 +40,11 @@ class SqlBooks:
     def samples(self, from_ms: int, to_ms: int, where: Filter | None = None) -> tuple[ShadowSample, ...]:
         with reading(self._engine) as connection:
             return samples(connection, from_ms, to_ms, where or {})
+
+    def booked_until_ms(self, from_ms: int, to_ms: int) -> int | None:
+        with reading(self._engine) as connection:
+            newest = [connection.execute(_newest_hour(part)).scalar() for part in facts(from_ms, to_ms, by_hours=True)]
+        return max((int(hour_ms) + HOUR_MS for hour_ms in newest if hour_ms is not None), default=None)
 
     def close_hours(self, costs: Sequence[HourCost]) -> int:
         if not costs:
@@ -103,6 +108,17 @@ def _sums_of(part: Facts, by: Sequence[Dimension], where: Filter | None) -> Sele
     each = select(dimensions, *totals).select_from(part.source).where(*conditions).group_by(dimensions).subquery()
     named = LEDGER_DIMENSIONS.join(each, each.c.id == dimensions)
     return select(*keys, *(func.sum(each.c[name]) for name in _SUMMED)).select_from(named).group_by(*by)
+
+
+def _newest_hour(part: Facts) -> Select[Any]:
+    """Of hourly sums, that of each combination of dimensions, which their key is ordered by: a step into an index
+    for each instead of a million sums."""
+    hour_ms = part.column("hour_ms")
+    if not part.rolled_up:
+        return select(func.max(hour_ms)).select_from(part.source).where(*part.within)
+    of_one = select(func.max(hour_ms)).where(HOURLY_SUMS.c.dimension_id == LEDGER_DIMENSIONS.c.id, *part.within)
+    each = select(of_one.correlate(LEDGER_DIMENSIONS).scalar_subquery().label("hour_ms")).select_from(LEDGER_DIMENSIONS)
+    return select(func.max(each.subquery().c.hour_ms))
 
 
 def _conditions(part: Facts, where: Filter | None) -> Iterator[ColumnElement[bool]]:

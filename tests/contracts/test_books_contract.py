@@ -110,6 +110,20 @@ def test_spans_are_half_open_wherever_they_begin_and_end(
         assert sum(cell.cost_nusd for cell in books.cells(*span, by)) == expected
 
 
+def test_the_ledger_goes_as_far_as_the_newest_hour_of_a_span(ledger: SqlLedger, books: Books) -> None:
+    hours = {"a": 0, "b": 5, "c": 7}
+    assert books.booked_until_ms(*EVER) is None
+    for id_, hour in hours.items():
+        ledger.append([spend_record(id_, team_id=f"of-{id_}", started_at_ms=START_MS + hour * HOUR_MS + 1_000)])
+
+    def until(first: float, last: float) -> float | None:
+        found = books.booked_until_ms(START_MS + int(first * HOUR_MS), START_MS + int(last * HOUR_MS))
+        return None if found is None else (found - START_MS) / HOUR_MS
+
+    assert (until(0, 24), until(0, 7), until(0.5, 5), until(1, 5)) == (8, 6, None, None)
+    assert (until(0, 7.5), until(7.1, 7.5), until(5, 5.1)) == (8, None, 6), "parts of hours"
+
+
 def test_only_what_is_let_in_is_summed_up(ledger: SqlLedger, books: Books) -> None:
     ledger.append(
         [

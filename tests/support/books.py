@@ -48,6 +48,10 @@ class RecordBooks:
         ]
         return tuple(sorted(found, key=lambda sample: (sample.started_at_ms, sample.request_id)))
 
+    def booked_until_ms(self, from_ms: int, to_ms: int) -> int | None:
+        hours = [value_of(record, "hour_ms") + HOUR_MS for record in self._within(from_ms, to_ms, None)]
+        return max(hours, default=None)
+
     def close_hours(self, costs: Sequence[HourCost]) -> int:
         new = [cost for cost in costs if (cost.hour_ms, cost.source) not in self._hours]
         self._hours |= {(cost.hour_ms, cost.source): cost for cost in new}

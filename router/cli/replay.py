@@ -123,11 +123,12 @@ def _progress(paths: Sequence[str], quiet: bool) -> Iterator[run.Progress]:
 
 
 def _keep_apart(logs: Sequence[str], written: Mapping[str, Path | None]) -> None:
-    """Raises ValueError where a log would be overwritten, or what was written be read as one."""
-    read = {Path(name).resolve() for name in logs}
+    """Raises ValueError where a log would be overwritten, or what was written be read as one, or two be one file."""
+    taken = {Path(name).resolve(): "one of the logs" for name in logs}
     for option, path in written.items():
-        if path is not None and path.resolve() in read:
-            raise ValueError(f"{option}: found {path}, which is one of the logs; name a file that is none")
+        own = f"what {option} writes"
+        if path is not None and (other := taken.setdefault(path.resolve(), own)) != own:
+            raise ValueError(f"{option}: found {path}, which is {other}; name another file")
 
 
 def _targets(text: str) -> list[float]:

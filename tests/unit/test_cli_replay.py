@@ -111,6 +111,14 @@ def test_no_log_is_overwritten(option: str, tmp_path: Path) -> None:
     assert Path(path).read_bytes() == as_lines(pairs(3))
 
 
+def test_no_two_files_are_written_to_one_place(tmp_path: Path) -> None:
+    path, place = write(tmp_path / "log.jsonl", as_lines(pairs(3))), tmp_path / "out"
+    result = run(path, "--checkpoint", str(place), "--bad-rows", str(place))
+    assert result.exit_code == 2
+    assert f"--checkpoint: found {place}, which is what --bad-rows writes; name another file" in result.output
+    assert not place.exists()
+
+
 def test_all_bad_rows_are_written_and_the_first_are_shown(tmp_path: Path) -> None:
     records: list[Any] = [{"hello": n} for n in range(9)] + [pair("Say hello.")]
     path = write(tmp_path / "log", as_lines(records))

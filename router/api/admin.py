@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 from router.api import admin_budgets, admin_reports
 from router.api import admin_examples as examples
-from router.api.admin_access import ADMINS, MANAGERS, READERS, Authenticate, CallerOf, router_for
+from router.api.admin_access import ADMINS, MANAGERS, READERS, Authenticate, CallerOf, Id, router_for
 from router.api.admin_examples import documented
 from router.api.admin_source import AdminSource
 from router.clock import SYSTEM_CLOCK
@@ -34,17 +34,17 @@ class NewTeam(_Body):
 
 
 class NewProject(_Body):
-    team_id: str
+    team_id: Id
     id: str
     name: str | None = None
 
 
 class NewKey(_Body):
-    team_id: str
+    team_id: Id
     name: str
     role: Role = "application"
     allowed_models: list[str] | None = None
-    project_id: str | None = None
+    project_id: Id | None = None
     trusted: bool = False
     tags: list[str] = []
 

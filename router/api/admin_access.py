@@ -20,6 +20,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
+from pydantic import Field
 
 from policies.budget import SubjectKind
 from router.errors import AdminRequired, InvalidRequest, RecordNotFound, StoreUnavailable
@@ -36,6 +37,8 @@ _SUBJECTS_A_MANAGER_LIMITS: tuple[SubjectKind, ...] = ("project", "key", "user")
 _BEARER = HTTPBearer(auto_error=False, description="A key of role admin, manager or viewer.")
 
 Authenticate = Callable[[Request], Awaitable[Principal]]
+Id = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+"""In a body, of what is looked up: PostgreSQL takes a NUL in no text."""
 
 
 @dataclass(frozen=True, slots=True)

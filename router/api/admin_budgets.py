@@ -11,7 +11,7 @@ from classifiers.base import Tier
 from policies.budget import Action, SubjectKind, Unit, WhenUnavailable
 from policies.budget_terms import parse_limit, parse_share, window_or_default
 from router.api import admin_examples as examples
-from router.api.admin_access import Caller, CallerOf
+from router.api.admin_access import Caller, CallerOf, Id
 from router.api.admin_examples import documented
 from router.api.admin_source import AdminSource
 from router.clock import SYSTEM_CLOCK
@@ -56,7 +56,7 @@ class NewBudget(BudgetTerms):
     """Terms that are left out have the defaults shown, or stay as they are where there is such a budget already."""
 
     subject_kind: SubjectKind
-    subject_id: str = "default"
+    subject_id: Id = "default"
     unit: Unit = "usd"
     window: str | None = None
     model: str | None = None

@@ -172,6 +172,20 @@ def test_names_that_no_database_takes_are_refused_in_paths_too(client: TestClien
     assert (answer.status_code, "a NUL can be in no name" in answer.json()["message"]) == (400, True)
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/projects", {"team_id": "a\0b", "id": "p"}),
+        ("/keys", {"team_id": "a\0b", "name": "k"}),
+        ("/keys", {"team_id": "a", "name": "k", "project_id": "a\0b"}),
+        ("/budgets", {"subject_kind": "team", "subject_id": "a\0b", "limit_usd": "1"}),
+    ],
+)
+def test_nor_are_they_taken_in_bodies(client: TestClient, path: str, body: dict[str, str]) -> None:
+    answer = client.post(path, json=body)
+    assert (answer.status_code, "pattern" in answer.text) == (422, True)
+
+
 def test_a_request_is_explained(client: TestClient, services: AdminServices) -> None:
     services.ledger.append([spend_record("req_1", deployment="small")])
     shown = client.get("/requests/req_1").json()

@@ -20,6 +20,7 @@ from policies.draw import is_drawn
 from policies.drivers import drivers
 from policies.repricing import answered_usage, reckoned
 from policies.spend import SpendRecord
+from router.reports.measurements import unlike
 from router.reports.price_list import PriceList, PricesNamed
 from router.stores.base import AlteredText, UnreadableRecord
 from router.stores.cells import HOUR_MS, ROUTER, SIMULATED_MARK, Books, Cell, Dimension, Filter, HourCost
@@ -36,11 +37,6 @@ _SUMS = (
 _key_of_record = attrgetter(*ROLLED_UP)
 _amounts_of_record = attrgetter(*_SUMS[1:])
 _AMOUNTS = ("cost_nusd", "retries_nusd", "prompt_cache_nusd", "baseline_cost_nusd")
-_MEASURED = (
-    "team_id", "project_id", "key_id", "end_user", "alias", "tier", "task", "score", "classifier", "baseline_model",
-    "observed_deployment",
-)  # fmt: skip
-"""What a record that measures another has from it."""
 _BEFORE = "booked before records named the price of their baseline: retries and prompt cache were not told apart"
 _OTHER_ESTIMATOR = "the baseline's answer was estimated with other lengths than those known now"
 _OTHER_SHARE = "the sample was drawn at another share than the one that is configured now"
@@ -281,10 +277,8 @@ class Verifier:
         if parent is None or parent.kind != "request":
             findings.differs(record.request_id, "parent_id", record.parent_id, "the id of a request in the ledger")
             return
-        for column in _MEASURED:
-            found, expected = getattr(record, column), getattr(parent, column)
-            if found != expected:
-                findings.differs(record.request_id, column, found, f"{expected}, as of {parent_id}")
+        for column, found, expected in unlike(record, parent):
+            findings.differs(record.request_id, column, found, f"{expected}, as of {parent_id}")
         if record.kind == "shadow":
             self._verify_share(record, parent_id, findings)
 

@@ -56,7 +56,8 @@ def shadow(parent: SpendRecord) -> SpendRecord:
     return request(
         "shadow", kind="shadow", parent_id=parent.request_id, sample_share=0.5, deployment="large", reason="shadow",
         request_model="gpt-4", price_effective_from="2023-03-14", baseline_price_effective_from=None, retries_nusd=0,
-        input_tokens=1_000, cost_nusd=90_000_000, detail={}, recounted_output_tokens=0, **nothing,
+        input_tokens=1_000, cost_nusd=90_000_000, detail={"measured_deployment": parent.deployment},
+        recounted_output_tokens=0, **nothing,
     )  # fmt: skip
 
 

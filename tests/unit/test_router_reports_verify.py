@@ -90,6 +90,7 @@ def ledger() -> list[SpendRecord]:
             request_model="gpt-4",
             cost_nusd=90_000_000,
             price_effective_from="2023-03-14",
+            detail={"measured_deployment": "small"},
             **nothing,
         ),
         served(
@@ -180,6 +181,10 @@ def test_an_estimated_answer_is_estimated_anew(prices: PriceList) -> None:
         ("shadow", {"sample_share": 0.01}, "sample_share", "0.01", "a share at which its request is drawn"),
         ("shadow", {"end_user": "ann"}, "end_user", "ann", ", as of plain"),
         ("shadow", {"score": 0.5}, "score", "0.5", "0.125, as of plain"),
+        ("shadow", {"detail": {"measured_deployment": "large"}}, "detail.measured_deployment",
+         "large", "small, as of plain"),
+        ("shadow", {"detail": {"measured_deployment": "small", "measured_usage": [1_000, 1_000, 500, 0]}},
+         "detail.measured_usage", "[1000, 1000, 500, 0]", "None, as of plain"),
         ("plain", {"cached_input_tokens": 1_001}, "tokens",
          "cached_input_tokens=1001 must lie in 0..input_tokens=1000", "counts that can be"),
     ],

@@ -34,6 +34,7 @@ def maker(made: type[T]) -> Callable[[Mapping[str, Any]], T]:
 
     In a third of the time that the class takes to pair dozens of keywords with its parameters.
     """
+    assert not hasattr(made, "__post_init__"), f"{made.__name__} looks at its fields when it is made"
     lines = [f"    record.{field.name} = values[{field.name!r}]" for field in fields(made)]  # type: ignore[arg-type]
     found: dict[str, Any] = {"made": made, "new": object.__new__}
     exec("\n".join(["def make(values):", "    record = new(made)", *lines, "    return record"]), found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import combinations
+from os.path import normpath
 from typing import Literal, Self
 from zoneinfo import ZoneInfo
 
@@ -73,7 +74,7 @@ class ScheduledReport(Section):
 
     def named(self) -> tuple[object, ...]:
         """All that the names of its files are made of, but their format: the time zone is not among it."""
-        return self.report, self.by, self.period, self.to.rstrip("/")
+        return self.report, self.by, self.period, normpath(self.to)
 
     @field_validator("timezone")
     @classmethod
@@ -126,7 +127,7 @@ class ReportsConfig(Section):
     def _each_has_files_of_its_own(self) -> Self:
         for (first, one), (second, other) in combinations(enumerate(self.scheduled), 2):
             shared = set(one.formats) & set(other.formats)
-            if shared and one.named() == other.named():
+            if shared and one.to != WEBHOOK and one.named() == other.named():
                 raise ValueError(
                     f"scheduled.{second} would replace what scheduled.{first} writes: both are {one.report} of each "
                     f"{one.period} as {', '.join(sorted(shared))} to {one.to}; send one of them elsewhere"

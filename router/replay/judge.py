@@ -18,6 +18,7 @@ from classifiers.base import TIERS, Tier
 from policies.catalog import Deployment, PriceSchedule
 from policies.pricing import cost_nusd
 from policies.routing import NoRoute, RoutingFacts, decide
+from policies.schedules import DAY_MS
 from policies.usage import TokenUsage
 from router.errors import InvalidRequest
 from router.lineup import choose_classifier
@@ -45,7 +46,6 @@ from router.tokenizers import TokenCounter
 
 TOLERATED_AHEAD_MS = 3_600_000
 """A clock may be wrong by so much; beyond, the row's time is a mistake."""
-_DAY_MS = 86_400_000
 _REMEMBERED_MODELS = 4_096
 _GROUP_BY_CHARS = 512
 _UNCACHED_TEMPERATURE = 1.0
@@ -137,7 +137,7 @@ class Judge:
         found = self._model(logged.model)
         if isinstance(found, str):
             raise BadRow("unknown model", found)
-        day = _day((self._plan.now_ms if at_ms is None else at_ms) // _DAY_MS)
+        day = _day((self._plan.now_ms if at_ms is None else at_ms) // DAY_MS)
         choices = 1 if logged.body is None else logged.body.get("n")
         known = choices if isinstance(choices, int) and 0 < choices <= MAX_CHOICES else 1
         return Call(found, logged.usage or self._counted(logged, found), day, logged.batch, known)

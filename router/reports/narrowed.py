@@ -36,6 +36,7 @@ class NarrowedBooks:
         return self._books.samples(from_ms, to_ms, self._both(where or {}))
 
     def booked_until_ms(self, from_ms: int, to_ms: int) -> int | None:
+        """Of the whole ledger: how far it goes is the same for every part of it."""
         return self._books.booked_until_ms(from_ms, to_ms)
 
     def close_hours(self, costs: Sequence[HourCost]) -> int:

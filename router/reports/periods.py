@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from policies.periods import Period, Window, period_at
+from policies.schedules import HOUR_MS as HOUR_MS
 
-HOUR_MS = 3_600_000
 HOUR = "hour"
 WINDOWS = ("day", "week", "month", "quarter", "year")
 """The calendar's parts; hours are those of UTC, for an hour of a roll-up is in no two of them."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-HOUR_MS = 3_600_000
+from policies.schedules import HOUR_MS as HOUR_MS
 
 Dimension = Literal[
     "hour_ms",

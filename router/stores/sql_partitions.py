@@ -9,6 +9,7 @@ from math import inf
 
 from sqlalchemy import Connection, Engine, bindparam, delete, select, text
 
+from policies.schedules import DAY_MS
 from router.stores.sql_engine import writing
 from router.stores.sql_samples import keep_samples
 from router.stores.sql_schema import LEDGER_ROWS
@@ -25,7 +26,6 @@ _LAST: Month = (2099, 12)
 """What claims to be from before or after is kept in a partition for all such: no clock makes thousands of tables."""
 
 _AHEAD = 2
-_DAY_MS = 86_400_000
 _DELETED_AT_ONCE = 5_000
 
 
@@ -55,8 +55,8 @@ def make_partitions(connection: Connection, times_ms: Iterable[int]) -> None:
     """
     if connection.dialect.name != "postgresql":
         return
-    days = {at_ms // _DAY_MS for at_ms in times_ms}
-    months = {month for day in days if (month := month_of(day * _DAY_MS)) is not None}
+    days = {at_ms // DAY_MS for at_ms in times_ms}
+    months = {month for day in days if (month := month_of(day * DAY_MS)) is not None}
     if months:
         newest = max(months)
         for _ in range(_AHEAD):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from sqlalchemy import Engine, and_, or_, select, text, update
 
+from policies.schedules import DAY_MS
 from router.stores.sql_engine import reading, writing
 from router.stores.sql_schema import REPORT_RUNS
 
 _SKEW_MS = 5 * 60_000
 """The clocks of writers differ by less, and a report is made longer than that after the end of its period."""
-_DAY_MS = 86_400_000
 """No lease and no wait is so long."""
 # Both databases write it alike; the second of two who ask at once waits for the first, and finds it taken.
 _CLAIM = text(
@@ -38,8 +38,8 @@ class SqlReportRuns:
         """
         runs = REPORT_RUNS.c
         own = runs.schedule_id == schedule_id
-        later = or_(runs.finished_at_ms > now_ms + _SKEW_MS, runs.not_before_ms > now_ms + _DAY_MS)
-        ahead = and_(runs.period_end_ms < now_ms + _DAY_MS, later)
+        later = or_(runs.finished_at_ms > now_ms + _SKEW_MS, runs.not_before_ms > now_ms + DAY_MS)
+        ahead = and_(runs.period_end_ms < now_ms + DAY_MS, later)
         query = select(runs.period_end_ms, runs.finished_at_ms, ahead.label("ahead")).where(own)
         with reading(self._engine) as connection:
             rows = connection.execute(query).all()

@@ -7,12 +7,13 @@ from typing import Any
 from sqlalchemy import Connection, Select, case, func, select, true
 from sqlalchemy.dialects import postgresql, sqlite
 
-from router.stores.cells import HOUR_MS, Filter, ShadowSample
+from policies.schedules import DAY_MS
+from router.stores.cells import Filter, ShadowSample
 from router.stores.sql_facts import let_in
 from router.stores.sql_schema import KEPT_SAMPLES, LEDGER, LEDGER_DIMENSIONS, LEDGER_ROWS
 from router.stores.sql_state import rows_from_ms
 
-_LATEST_MS = 24 * HOUR_MS
+_LATEST_MS = DAY_MS
 """A shadow follows its request within the hour; so far may clocks be apart, too."""
 _KEPT = select(
     KEPT_SAMPLES.c.request_id,

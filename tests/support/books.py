@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from policies.schedules import DAY_MS
 from policies.spend import SpendRecord
-from router.stores.cells import ROUTER, Cell, Dimension, Filter, HourCost, ShadowSample
+from router.stores.cells import HOUR_MS, ROUTER, Cell, Dimension, Filter, HourCost, ShadowSample
 
-HOUR_MS = 3_600_000
 _SUMS = (
     "input_tokens", "output_tokens", "cached_input_tokens", "reasoning_tokens", "duration_ms", "cost_nusd",
     "retries_nusd", "prompt_cache_nusd", "baseline_cost_nusd", "observed_cost_nusd",
@@ -45,6 +45,7 @@ class RecordBooks:
             for shadow in self.records
             if (shadow.kind, shadow.status) == ("shadow", "ok") and shadow.parent_id in measured
             if shadow.sample_share is not None and measured[shadow.parent_id].deployment is not None
+            if abs(shadow.started_at_ms - measured[shadow.parent_id].started_at_ms) <= DAY_MS
         ]
         return tuple(sorted(found, key=lambda sample: (sample.started_at_ms, sample.request_id)))
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from policies.routing import REASONS
 from policies.spend import CacheStatus, SpendRecord, Status
-from router.stores.cells import ROUTER, HourCost
-from tests.support.books import HOUR_MS, RecordBooks
+from router.stores.cells import HOUR_MS, ROUTER, HourCost
+from tests.support.books import RecordBooks
 from tests.support.spend import spend_record
 
 FROM_MS = 1_793_484_000_000

@@ -74,6 +74,17 @@ def test_none_replaces_what_another_writes() -> None:
         ReportsConfig.model_validate({"scheduled": [LEAST, tokyo | other]})
 
 
+def test_one_folder_is_one_however_it_is_spelt() -> None:
+    tokyo = LEAST | {"timezone": "Asia/Tokyo", "to": f"./{LEAST['to']}/../{LEAST['to']}"}
+    with pytest.raises(ValidationError, match="would replace"):
+        ReportsConfig.model_validate({"scheduled": [LEAST, tokyo]})
+
+
+def test_posts_replace_nothing() -> None:
+    posts = [LEAST | {"to": "webhook", "timezone": zone} for zone in ("UTC", "Asia/Tokyo")]
+    ReportsConfig.model_validate({"scheduled": posts, "webhook": {"url_env": "URL"}})
+
+
 def test_half_a_credential_is_none() -> None:
     with pytest.raises(ValidationError, match="go together"):
         S3Config(access_key_env="ID")

@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policies.schedules import DAY_MS
 from policies.spend import SpendRecord
-from router.reports.exports.charges import DAY_MS, charges
+from router.reports.exports.charges import charges
 from router.reports.exports.focus import COLUMNS, Account, focus_csv, focus_parquet, focus_rows
 from router.stores.cells import ROUTER, Cell, HourCost
 from tests.support.books import RecordBooks

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from policies.money import format_usd
+from policies.schedules import DAY_MS
 from router.reports.machines import part_of_hour
 from router.stores.cells import HOUR_MS, ROUTER, Books, Cell, Dimension, HourCost
 
-DAY_MS = 86_400_000
 _DIFFER_IN: tuple[Dimension, ...] = (
     "team_id", "project_id", "deployment", "provider_name", "request_model", "price_effective_from", "baseline_model",
     "kind", "cache", "simulated",

@@ -122,10 +122,14 @@ class Budget:
         return parse_window(self.window)
 
     def amount_text(self, amount: int) -> str:
-        """`amount` with its unit, as people write it: "12.00 USD", "5000 tokens"."""
-        if self.unit == "usd":
-            return f"{format_usd(amount)} USD"
-        return f"{amount} {'requests at once' if self.unit == 'parallel' else self.unit}"
+        return amount_text(amount, self.unit)
+
+
+def amount_text(amount: int, unit: str) -> str:
+    """`amount` with its unit, as people write it: "12.00 USD", "5000 tokens"."""
+    if unit == "usd":
+        return f"{format_usd(amount)} USD"
+    return f"{amount} {'requests at once' if unit == 'parallel' else unit}"
 
 
 def _id_of(budget: Budget) -> str:

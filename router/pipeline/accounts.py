@@ -305,6 +305,8 @@ def _detail(accepted: Accepted, outcome: Outcome) -> dict[str, Any]:
         detail["max_tokens"] = dict(accepted.caps)
     if len(outcome.attempts) > 1 or outcome.status == "error":
         detail["attempts"] = [attempt.to_json() for attempt in outcome.attempts]
+    if outcome.refused_by is not None:
+        detail["refused_by"] = dict(outcome.refused_by)
     if accepted.measures is not None:
         detail |= _of_measured(accepted.measures)
     if accepted.request.choices > 1:

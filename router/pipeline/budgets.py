@@ -172,6 +172,19 @@ def refusal(applied: Applied, refused: Refused, now_s: float) -> ParsimonyError:
     return BudgetExhausted(message, retry_after_s=_seconds_left(budget, refused, now_s))
 
 
+def refused_by(applied: Applied, refused: Refused) -> dict[str, str | int]:
+    """What the record says of a refusal, for whoever asks later; amounts in the budget's unit."""
+    budget = applied.budgets[refused.counter]
+    return {
+        "budget": budget.id,
+        "unit": budget.unit,
+        "limit": budget.limit,
+        "spent": refused.spent,
+        "held": refused.reserved,
+        "needed": refused.needed,
+    }
+
+
 def _rate_limit_reached(budget: Budget, subject: str, refused: Refused, now_s: float) -> RateLimitExceeded:
     retry_after_s: float | None = _HELD_SECONDS
     if refused.needed > budget.limit:

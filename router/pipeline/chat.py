@@ -26,6 +26,7 @@ from router.pipeline.budgets import (
     named_by,
     rate_limit_headers,
     refusal,
+    refused_by,
 )
 from router.pipeline.cached import FORMAT, pack, unpack
 from router.pipeline.decide import Decider
@@ -259,9 +260,8 @@ class ChatPipeline:
         """Raises RateLimitExceeded or BudgetExhausted where a budget refused; drops what the budgets cannot carry."""
         if isinstance(admission, Refused):
             error = refusal(applied, admission, self._clock.wall())
-            self._settler.settle(
-                self._record(accepted, Outcome("refused", "refused", error_code=error.code)), admitted=False
-            )
+            outcome = Outcome("refused", "refused", error_code=error.code, refused_by=refused_by(applied, admission))
+            self._settler.settle(self._record(accepted, outcome), admitted=False)
             raise error
         self._paces.saw(applied, admission.states)
         return Held(self._narrowed(accepted, applied, admission), applied, admission)

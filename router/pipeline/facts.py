@@ -137,5 +137,7 @@ class Outcome:
     answer: AnswerFacts | None = None
     attempts: tuple[Attempt, ...] = ()
     error_code: str | None = None
+    refused_by: Mapping[str, str | int] | None = None
+    """The budget that refused it, and where that stood."""
     first_token_s: float | None = None
     """When the first bytes of the answer came, on the monotonic clock."""

@@ -16,6 +16,7 @@ from router.reports.corrections import Corrections, Estimator
 from router.reports.currency import USD, Currency, convert
 from router.reports.dimensions import (
     DRIVER,
+    NO_DRIVER,
     NOT_ROLLED_UP,
     TIMES,
     Where,
@@ -125,7 +126,7 @@ class Account:
         check_dimensions(by, self.question.by)
         groups: dict[tuple[str, ...], list[Item]] = defaultdict(list)
         for item in self.items:
-            groups[tuple(item.driver if name == DRIVER else item.labels[name] for name in by)].append(item)
+            groups[tuple(_driver_of(item) if name == DRIVER else item.labels[name] for name in by)].append(item)
         lines = [(items, self._line(names, items)) for names, items in groups.items()]
         return tuple(line for _, line in sorted(lines, key=lambda pair: _order(by, *pair)))
 
@@ -180,6 +181,10 @@ def take_account(books: Books, question: Question, estimator: Estimator = estima
     items = [item for parts in mine for item in _items_of(*parts)]
     items += [_item_of_machine(question, bucket, costs[bucket], left[bucket]) for bucket in _shown(question, left)]
     return Account(question, [posting for posting, _, _ in mine], items, found, hours)
+
+
+def _driver_of(item: Item) -> str:
+    return item.driver if item.figures.savings else NO_DRIVER
 
 
 def _items_of(posting: Posting, correction_nusd: int, borne: Share) -> Iterator[Item]:
@@ -239,5 +244,5 @@ def _item_of_machine(question: Question, bucket: Bucket, cost: MachineCost, nusd
 
 def _order(by: Sequence[str], items: Sequence[Item], line: Line) -> tuple[int | str, ...]:
     at_ms = min(item.at_ms for item in items) if set(by) & set(TIMES) else 0
-    driver = list(DRIVERS).index(items[0].driver) if tuple(by) == (DRIVER,) else 0
+    driver = [*DRIVERS, NO_DRIVER].index(line.names[0]) if tuple(by) == (DRIVER,) else 0
     return (at_ms, driver, -line.figures.counterfactual, -line.figures.effective_cost, *line.names)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from policies.drivers import DRIVERS
 from router.reports.account import Account, Line
-from router.reports.dimensions import CAUSE, CAUSES, DRIVER, title_of
+from router.reports.dimensions import CAUSE, CAUSES, DRIVER, NO_DRIVER, title_of
 from router.reports.tables import Column, Provenance, ReportTable, Value
 
 COUNTS = (
@@ -18,7 +18,10 @@ COUNTS = (
     ("reasoning_tokens", "reasoning tokens", "tokens"),
 )
 """Of `Figures`: name, title, unit. Tokens are those of all calls."""
-_WORDS: dict[str, dict[str, str]] = {DRIVER: {str(name): words for name, words in DRIVERS.items()}, CAUSE: CAUSES}
+_WORDS: dict[str, dict[str, str]] = {
+    DRIVER: {**{str(name): words for name, words in DRIVERS.items()}, NO_DRIVER: "no difference"},
+    CAUSE: CAUSES,
+}
 
 
 def _by_columns(by: Sequence[str]) -> tuple[Column, ...]:

@@ -22,9 +22,12 @@ CAUSES = {
     "baseline": "baseline itself",
     "pinned": "pinned by application",
     "measuring": "shadow and judge calls",
+    "abandoned": "abandoned reservations",
     "other": "refused or failed",
 }
 """What became of requests, with names for people. Which model is the baseline's only a configuration can tell."""
+NO_DRIVER = "none"
+"""Of what made no difference: answers of the baseline itself, and requests that came to nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
+from policies.budget import amount_text
 from policies.catalog import Price
 from policies.drivers import DRIVERS, drivers
 from policies.money import format_usd
@@ -144,6 +145,7 @@ def facts(explanation: Explanation) -> list[tuple[str, str]]:
         *_judgement(explanation),
         *_lines("considered", [_considered(*choice) for choice in record.detail.get("chain", ())]),
         *_lines("passed over", [f"{name}: {why}" for name, why in record.detail.get("passed_over", ())]),
+        *_refused_by(record),
         *_lines("tried", [_tried(attempt) for attempt in record.detail.get("attempts", ())]),
         ("cache", record.cache),
         ("tokens", _tokens(record)),
@@ -231,6 +233,17 @@ def _limits(limits: AliasConfig) -> str:
 
 def _considered(name: str, expected_nusd: int, worst_nusd: int) -> str:
     return f"{name}: about ${format_usd(expected_nusd)}, at most ${format_usd(worst_nusd)}"
+
+
+def _refused_by(record: SpendRecord) -> list[tuple[str, str]]:
+    found = record.detail.get("refused_by")
+    if found is None:
+        return []
+    limit, spent, held, needed = (
+        amount_text(found[name], found["unit"]) for name in ("limit", "spent", "held", "needed")
+    )
+    stood = f"of {limit}, {spent} were spent and {held} held; the cheapest way would have taken {needed}"
+    return [("refused by", f"the budget {found['budget']}: {stood}")]
 
 
 def _tried(attempt: dict[str, Any]) -> str:

@@ -147,6 +147,8 @@ def _cause(cell: Cell, by_baseline: bool) -> str:
         return "measuring"
     if cell.key["cache"] == "hit":
         return "response_cache"
+    if cell.key["status"] == "abandoned":
+        return "abandoned"
     if cell.key["deployment"] is None:
         return "other"
     if by_baseline:

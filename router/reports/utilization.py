@@ -72,9 +72,9 @@ class MachineLine:
         return None if exact is None else round_half_up(exact * 1000)
 
     @property
-    def requests_per_day(self) -> Fraction:
+    def requests_per_hour(self) -> Fraction:
         """On average over the closed hours."""
-        return Fraction(self.request_count * HOURS_PER_DAY, self.hour_count)
+        return Fraction(self.request_count, self.hour_count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,7 @@ _COLUMNS = (
     Column("utilization", "utilisation", "percent", description="of the measured capacity"),
     Column("busy", "busy", "percent", description="of the time of the requests that were measured at once"),
     Column("requests", "requests", "count", "requests"),
-    Column("requests_per_day", "requests a day", "number", "requests"),
+    Column("requests_per_hour", "requests an hour", "number", "requests"),
     Column("input_tokens", "input tokens", "count", "tokens"),
     Column("output_tokens", "output tokens", "count", "tokens"),
     Column("effective_per_mtok", "true cost per 1M", "money", "USD", description="tokens, input and output alike"),
@@ -223,7 +223,7 @@ def _row(line: MachineLine) -> tuple[Value, ...]:
         _percent(line.capacity_share),
         _percent(line.busy_share),
         line.request_count,
-        decimal_of(line.requests_per_day, "0.1"),
+        decimal_of(line.requests_per_hour, "0.1"),
         line.input_tokens,
         line.output_tokens,
         line.effective_nusd_per_mtok,

@@ -369,6 +369,9 @@ async def test_an_exhausted_budget_refuses(new_bench: NewBench) -> None:
     record = bench.record()
     assert (record["status"], record["error_code"], record["reason"]) == ("refused", "insufficient_quota", "refused")
     assert (bench.calls, record["cost_nusd"], record["deployment"]) == (0, 0, None)
+    stood = {"unit": "usd", "limit": 10, "spent": 0, "held": 0}
+    assert stood.items() <= record["detail"]["refused_by"].items()
+    assert record["detail"]["refused_by"]["needed"] > 10
 
 
 async def test_a_budget_that_carries_only_the_cheaper_one_narrows_the_choice(new_bench: NewBench) -> None:

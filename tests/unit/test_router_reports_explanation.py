@@ -83,6 +83,16 @@ def test_the_story_of_a_request(tmp_path: Path) -> None:
     ]
 
 
+def test_of_a_refusal_it_is_told_which_budget_it_was_and_where_that_stood(tmp_path: Path) -> None:
+    stood = {"budget": "team:support:month", "unit": "usd", "limit": 20_000_000, "spent": 15_000_000}
+    refused = {"status": "refused", "reason": "refused", "deployment": None}
+    story = told(tmp_path, **refused, detail={"refused_by": {**stood, "held": 0, "needed": 9_000_000}})
+    assert story["refused by"] == (
+        "the budget team:support:month: of 0.02 USD, 0.015 USD were spent and 0.00 USD held; "
+        "the cheapest way would have taken 0.009 USD"
+    )
+
+
 def test_what_attempts_before_the_answer_cost_is_told_apart(tmp_path: Path) -> None:
     billed = {"billed_attempts": [["small", 100, 50_000]]}
     story = told(tmp_path, input_tokens=200, cost_nusd=175_000, retries_nusd=50_000, detail=billed)

@@ -73,7 +73,8 @@ RECORDS = (
         ({"reason": "pinned"}, "pinned"),
         ({"reason": "pinned", "deployment": "gpt-4"}, "baseline"),
         ({"reason": "refused", "deployment": None, "status": "refused"}, "other"),
-        ({"reason": "simple", "deployment": None, "status": "abandoned"}, "other"),
+        ({"reason": "simple", "deployment": None, "status": "abandoned"}, "abandoned"),
+        ({"reason": "complex", "deployment": "gpt-4", "status": "abandoned"}, "abandoned"),
         ({"kind": "shadow", "deployment": "gpt-4", "baseline_cost_nusd": 0}, "measuring"),
     ],
 )

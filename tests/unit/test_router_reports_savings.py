@@ -65,9 +65,15 @@ def test_drivers_are_lines_of_their_own() -> None:
     saved = {row["driver"]: row["savings"] for row in table.records()}
     assert saved == {
         "smaller model": 910, "response cache": 500, "idle GPU": -60, "shadow and judge calls": -1_000,
-        "classifier": -30, "retries": -10,
+        "classifier": -30, "retries": -10, "no difference": 0,
     }  # fmt: skip
     assert table.total_record()["savings"] == 310
+
+
+def test_what_the_baseline_itself_answered_is_no_drivers() -> None:
+    rows = {row["driver"]: row for row in table_of(LEDGER, "driver").records()}
+    named = ("smaller model", "no difference")
+    assert [(rows[name]["request_count"], rows[name]["effective_cost"]) for name in named] == [(1, 90), (2, 700)]
 
 
 def test_the_report_says_on_what_it_rests() -> None:

@@ -46,7 +46,7 @@ def test_a_machine_in_use_for_a_quarter_of_its_time() -> None:
     assert (line.capacity_share, line.busy_share) == (Fraction(1, 4), Fraction(1, 4))
     assert line.effective_nusd_per_mtok == 1_600 * NUSD_PER_USD
     assert line.list_nusd_per_mtok == 400 * NUSD_PER_USD
-    assert line.requests_per_day == 120
+    assert line.requests_per_hour == 5
     assert line.closed_until_ms == START + 2 * HOUR_MS
 
 
@@ -111,7 +111,7 @@ def test_the_table_adds_up_and_says_what_it_rests_on() -> None:
     table = utilization_table(utilization_report(books, START, START + HOUR_MS, {"small": MEASURED}), 7)
     router, small = table.records()
     assert (router["machine"], small["machine"], small["utilization"]) == (ROUTER, "small", Decimal("15.0"))
-    assert (small["requests_per_day"], small["machine_hours"]) == (Decimal("72.0"), Decimal("1.0"))
+    assert (small["requests_per_hour"], small["machine_hours"]) == (Decimal("3.0"), Decimal("1.0"))
     total = table.total_record()
     assert (total["cost"], total["list_cost"]) == (8 * NUSD_PER_USD, 3 * NUSD_PER_USD // 5)
     assert total["idle_cost"] == 8 * NUSD_PER_USD - 3 * NUSD_PER_USD // 5

@@ -92,6 +92,15 @@ class PricesOfTheDay:
     def baseline(self, record: SpendRecord) -> Price | None:
         return self._at(record.baseline_model, record)
 
+    def have_changed_since(self, record: SpendRecord) -> bool:
+        """Whether the record names another price than the price file has for its day now. What repeats or measures
+        another request has the prices of that one's day."""
+        if record.kind != "request" or record.cache == "hit":
+            return False
+        served = self.served(record), record.price_effective_from
+        baseline = self.baseline(record), record.baseline_price_effective_from
+        return any(price and day not in (None, price.effective_from.isoformat()) for price, day in (served, baseline))
+
     def _at(self, model: str | None, record: SpendRecord) -> Price | None:
         schedule = self._prices.schedule(model)
         return None if schedule is None else schedule.at(_day(record.started_at_ms // DAY_MS))

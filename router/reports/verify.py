@@ -21,7 +21,7 @@ from policies.drivers import drivers
 from policies.repricing import answered_usage, reckoned
 from policies.spend import SpendRecord
 from router.reports.measurements import unlike
-from router.reports.price_list import PriceList, PricesNamed
+from router.reports.price_list import PriceList, PricesNamed, PricesOfTheDay
 from router.stores.base import AlteredText, UnreadableRecord
 from router.stores.cells import HOUR_MS, ROUTER, SIMULATED_MARK, Books, Cell, Dimension, Filter, HourCost
 
@@ -79,13 +79,15 @@ class Discrepancy:
 class Findings:
     """All discrepancies are counted, by column; the first `most` are kept.
 
-    `unchecked` counts what cannot be reckoned anew, by the reason.
+    `unchecked` counts what cannot be reckoned anew, by the reason; `outdated_count` the records that are right by the
+    price that they name, and for whose day the price file has another one by now.
     """
 
     most: int = 20
     first: list[Discrepancy] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     unchecked: Counter[str] = field(default_factory=Counter)
+    outdated_count: int = 0
     record_count: int = 0
     hour_count: int = 0
     closed_hour_count: int = 0
@@ -119,6 +121,7 @@ class Verifier:
         self._books = books
         self._prices = prices
         self._named = PricesNamed(prices)
+        self._of_the_day = PricesOfTheDay(prices)
         self._machines = machines
         self._lengths = lengths
         self._share = share
@@ -224,6 +227,7 @@ class Verifier:
             columns = ("cost_nusd", "baseline_cost_nusd")
         elif _lacks_price(record):
             findings.differs(record.request_id, "baseline_price_effective_from", None, "the date of a price")
+        findings.outdated_count += self._of_the_day.have_changed_since(record)
         amounts = reckoned(record, self._named)
         for column in columns:
             found, expected = getattr(record, column), getattr(amounts, column)

@@ -199,6 +199,16 @@ def test_whatever_was_tampered_with_is_found(
     ]
 
 
+def test_a_price_that_the_file_has_replaced_since_is_no_difference_but_is_told(prices: PriceList) -> None:
+    records = [
+        replace(each, price_effective_from="2023-06-13", cost_nusd=3_500_000) if each.request_id == "plain" else each
+        for each in ledger()
+    ]
+    findings = verify(prices, records)
+    assert (findings.total, findings.outdated_count) == (0, 1)
+    assert verify(prices, ledger()).outdated_count == 0
+
+
 def test_a_measurement_with_a_counterfactual_is_found(prices: PriceList) -> None:
     records = [replace(each, baseline_cost_nusd=5) if each.kind == "shadow" else each for each in ledger()]
     assert set(verify(prices, records).counts) == {"baseline_cost_nusd"}

@@ -77,8 +77,8 @@ class PriceBook:
 
     def _not_found(self, name: str, litellm: Iterable[str]) -> str:
         near = get_close_matches(name, self._models, n=3) + get_close_matches(name, litellm, n=3)
-        hint = f"; near names: {', '.join(map(repr, dict.fromkeys(near)))}" if near else ""
+        hint = f"near names: {', '.join(map(repr, dict.fromkeys(near)))}; name one of these, or " if near else ""
         return (
-            f"no price is known for the model {name!r}, neither in {self._origin} nor in litellm's price map{hint}; "
-            f"name one of these, or add {name!r} with its prices to {self._origin}"
+            f"no price is known for the model {name!r}, neither in {self._origin} nor in litellm's price map; "
+            f"{hint}add {name!r} with its prices to {self._origin}"
         )

@@ -12,7 +12,7 @@ import httpx
 from router.alerts.webhooks import Outcome, Webhook, post_body
 from router.config_reports import ReportsConfig
 from router.delivery.destinations import Destination, FileDestination, S3Destination, WebhookDestination, destination_of
-from router.delivery.files import write_atomically
+from router.delivery.files import write_file
 from router.delivery.s3 import put
 from router.errors import DeliveryFailed
 
@@ -54,7 +54,7 @@ def deliver_to(
 
 def _write(target: FileDestination, content: bytes) -> None:
     try:
-        write_atomically(target.path, content)
+        write_file(target.path, content)
     except OSError as error:
         # A full disk is emptied, a folder's rights are mended: worth another try.
         raise DeliveryFailed(f"{target}: {error.strerror or error}", retryable=True) from error

@@ -6,6 +6,8 @@ import hashlib
 import hmac
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,6 +72,72 @@ def test_what_cannot_be_written_leaves_the_old_and_nothing_else(
     assert raised.value.retryable
     assert path.read_bytes() == b"before"
     assert os.listdir(tmp_path) == ["savings.csv"]
+
+
+def test_a_link_is_followed_and_what_it_points_to_is_replaced(tmp_path: Path) -> None:
+    shelf, here = tmp_path / "shelf", tmp_path / "here"
+    shelf.mkdir()
+    here.mkdir()
+    for name in ("savings.csv", "not-there-yet.csv"):
+        (here / name).symlink_to(Path("..", "shelf", name))
+    (shelf / "savings.csv").write_bytes(b"before")
+    with (shelf / "savings.csv").open("rb") as opened:
+        for name in ("savings.csv", "not-there-yet.csv"):
+            assert deliver(f"{here}/{name}", "", b"after", CSV) == f"{here}/{name}"
+            assert ((here / name).is_symlink(), (shelf / name).read_bytes()) == (True, b"after")
+        assert opened.read() == b"before"
+    assert sorted(os.listdir(shelf)) == ["not-there-yet.csv", "savings.csv"]
+
+
+def test_a_link_that_leads_nowhere_is_said(tmp_path: Path) -> None:
+    (tmp_path / "round").symlink_to("round")
+    with pytest.raises(DeliveryFailed, match="round: Too many levels of symbolic links"):
+        deliver(f"{tmp_path}/round", "", b"1", CSV)
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path, linked: bool) -> None:
+    pipe, place = tmp_path / "pipe", tmp_path / ("link" if linked else "pipe")
+    os.mkfifo(pipe)
+    if linked:
+        place.symlink_to("pipe")
+    with os.fdopen(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as reader:  # neither end waits
+        deliver(str(place), "", CONTENT, CSV)
+        assert stat.S_ISFIFO(pipe.stat().st_mode)
+        assert reader.read(len(CONTENT) + 1) == CONTENT
+    assert place.is_symlink() == linked
+    assert sorted(os.listdir(tmp_path)) == sorted({"pipe", place.name})
+
+
+def test_what_a_shell_sent_elsewhere_is_added_to(tmp_path: Path) -> None:
+    """A link to the descriptor, as /dev/stdout is one: that itself is not for tests to lose."""
+    link, log = tmp_path / "stdout", tmp_path / "log"
+    link.symlink_to("/proc/self/fd/1")
+    log.write_bytes(b"before\n")
+    code = "import sys; from router.delivery.deliver import deliver; deliver(sys.argv[1], '', b'report', 'text/csv')"
+    piped = subprocess.run([sys.executable, "-c", code, str(link)], stdout=subprocess.PIPE, check=True)
+    assert piped.stdout == b"report"
+    with log.open("ab") as appended:
+        subprocess.run([sys.executable, "-c", code, str(link)], stdout=appended, check=True)
+    assert log.read_bytes() == b"before\nreport"
+    assert (link.is_symlink(), sorted(os.listdir(tmp_path))) == (True, ["log", "stdout"])
+
+
+@pytest.mark.parametrize("place", ["taken/", "taken/savings.csv", "taken/a/b/", "link/"])
+def test_what_should_be_a_folder_and_is_none_is_named(tmp_path: Path, place: str) -> None:
+    taken = tmp_path / "taken"
+    taken.write_bytes(b"a file")
+    (tmp_path / "link").symlink_to("taken")
+    with pytest.raises(DeliveryFailed, match=f": {taken} is no folder$") as raised:
+        deliver(f"{tmp_path}/{place}", "savings.csv", b"1", CSV)
+    assert raised.value.retryable
+    assert taken.read_bytes() == b"a file"
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "savings.csv").mkdir()
+    with pytest.raises(DeliveryFailed, match="savings.csv/?: Is a directory"):
+        deliver(f"{tmp_path}/", "savings.csv", b"1", CSV)
 
 
 # stores that speak S3

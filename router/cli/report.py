@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import typer
-from rich.console import Console
 
-from router.cli.admin import administration, now, print_json, states_or_warning
+from router.cli.admin import administration, now, states_or_warning
 from router.cli.options import ConfigOption
 from router.cli.report_options import (
     AliasFilter,
@@ -33,12 +32,11 @@ from router.cli.report_options import (
     filters,
     terms,
 )
-from router.cli.report_output import warn_of, write_focus, write_table
+from router.cli.report_output import stdout_console, warn_of, write_focus, write_table
 from router.cli.report_verify import verify
 from router.reports.library import ReportTerms, chargeback_report, savings_report
 from router.reports.machine_reports import machine_break_even, machine_utilization
-from router.reports.overview import overview, overview_as_csv, overview_as_json
-from router.reports.overview_page import print_overview
+from router.reports.overview import Overview, overview
 from router.reports.periods import report_period
 from router.services import AdminServices
 
@@ -76,7 +74,10 @@ def savings(
     details: DetailsOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Compare what was spent with what the baseline would have cost. Without --by, in several ways at once."""
+    """Compare what was spent with what the baseline would have cost.
+
+    Without --by, in several ways at once; html and parquet, which hold one table, are by team then.
+    """
     where = filters(
         team=team, project=project, key=key, user=user, tag=tag, model=model, provider=provider, alias=alias,
         reason=reason, task=task, tier=tier, status=status,
@@ -88,11 +89,11 @@ def savings(
         )  # fmt: skip
         if output == "focus":
             write_focus(services, asked, by or (), place)
-        elif by or place is not None or output not in ("table", "json", "csv"):
+        elif by or output in ("html", "parquet"):
             table = savings_report(services, asked, tuple(by or ("team",)), now())
             write_table(services, table, output, place, details=details, by=by or ())
         else:
-            _show_overview(services, asked, output)
+            write_overview(services, _overview(services, asked), output, place)
 
 
 @app.command("chargeback")
@@ -172,14 +173,7 @@ def break_even(
         write_table(services, table, output, place, details=details, curves=curves)
 
 
-def _show_overview(services: AdminServices, asked: ReportTerms, output: str) -> None:
+def _overview(services: AdminServices, asked: ReportTerms) -> Overview:
     teams = tuple(asked.where.get("team", ()))
     budgets = states_or_warning(services, teams[0] if teams else None) if len(teams) < 2 else ()
-    shown = overview(services, asked, now(), budgets)
-    if output == "json":
-        print_json(overview_as_json(shown))
-    elif output == "csv":
-        warn_of(shown.account.unmatched)
-        typer.echo(overview_as_csv(shown), nl=False)
-    else:
-        print_overview(shown, Console())
+    return overview(services, asked, now(), budgets)

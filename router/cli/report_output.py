@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import typer
@@ -14,15 +15,16 @@ from router.cli.options import warn
 from router.delivery.deliver import deliver
 from router.reports.exports.drawing import Picture
 from router.reports.exports.formats import CONTENT_TYPES
-from router.reports.files import FileFormat, file_name, table_as_bytes
+from router.reports.files import FileFormat, OverviewFormat, file_name, overview_as_bytes, table_as_bytes
 from router.reports.filters import unmatched_in_words
 from router.reports.library import ReportTerms, line_items
+from router.reports.overview import Overview
+from router.reports.overview_page import print_overview
 from router.reports.periods import ReportPeriod
-from router.reports.render import print_table
+from router.reports.render import UNFOLDED_COLUMNS, print_table
 from router.reports.tables import ReportTable
 from router.services import AdminServices
 
-_UNFOLDED_COLUMNS = 400
 _BINARY = ("parquet",)
 
 
@@ -44,12 +46,18 @@ def write_table(
     name = file_name(table.name, ReportPeriod(table.from_ms, table.to_ms, table.timezone), suffix, by)
     if output == "table":
         if place is None:
-            print_table(table, Console(), details=details)
+            print_table(table, stdout_console(), details=details)
         else:
             _deliver(services, place, name, _as_text(table, details), "text/plain; charset=utf-8")
         return
     warn_of(table.unmatched)
     _write(services, place, name, table_as_bytes(table, output, curves), CONTENT_TYPES[output])
+
+
+def stdout_console() -> Console:
+    """As wide as the terminal, or as COLUMNS says; else, in a pipe or a file, as wide as each line needs to be."""
+    is_bounded = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return Console(width=None if is_bounded else UNFOLDED_COLUMNS)
 
 
 def warn_of(unmatched: Sequence[tuple[str, str]]) -> None:
@@ -66,6 +74,21 @@ def write_focus(services: AdminServices, terms: ReportTerms, by: Sequence[str], 
     _write(services, place, file_name("focus", terms.period, "csv"), content, CONTENT_TYPES["csv"])
 
 
+def _warn_of(unmatched: Sequence[tuple[str, str]]) -> None:
+    """Whoever reads a file of rows does not see the sentences that a page and a terminal show."""
+    for sentence in unmatched_in_words(unmatched):
+        warn(sentence)
+
+
+def _print(services: AdminServices, place: str | None, name: str, show: Callable[[Console], None]) -> None:
+    if place is None:
+        show(Console())
+        return
+    text = io.StringIO()
+    show(Console(file=text, width=_UNFOLDED_COLUMNS, color_system=None))
+    _deliver(services, place, name, text.getvalue().encode(), "text/plain; charset=utf-8")
+
+
 def _write(services: AdminServices, place: str | None, name: str, content: bytes, content_type: str) -> None:
     if place is not None:
         _deliver(services, place, name, content, content_type)
@@ -80,9 +103,3 @@ def _deliver(services: AdminServices, place: str, name: str, content: bytes, con
         raise ValueError("--output is empty; name a file, a folder/, s3://bucket/key or webhook")
     where = deliver(place, name, content, content_type, config=services.config.reports)
     typer.echo(f"parsimony: the report is at {where}", err=True)
-
-
-def _as_text(table: ReportTable, details: bool) -> bytes:
-    text = io.StringIO()
-    print_table(table, Console(file=text, width=_UNFOLDED_COLUMNS, color_system=None), details=details)
-    return text.getvalue().encode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -18,32 +19,52 @@ from router.reports.currency import money_text
 from router.reports.dimensions import CAUSES, title_of
 from router.reports.figures import Figures, percent
 from router.reports.overview import BREAKDOWNS, Overview
-from router.reports.render import title_text
+from router.reports.render import UNFOLDED_COLUMNS, title_text
 
 _ALWAYS_SHOWN = ("cause", "team", "model")
 _TITLES = {"cause": "Why"}
 _WIDTH_BESIDE_BAR = 74
+_TITLE_FRAME = 6
+"""Cells of a panel's upper border that its title leaves free."""
 
 
 def print_overview(shown: Overview, console: Console) -> None:
     """Writes headline, one table a breakdown, the drivers, budgets, and what the figures rest on."""
     cells = max(6, min(BAR_CELLS, console.width - _WIDTH_BESIDE_BAR))
-    console.print(_headline(shown))
+    _print_headline(shown, console)
     for name in BREAKDOWNS:
         lines = shown.lines(name)
         # What all requests have in common needs no table, save for the three that people look for.
         if len(lines) > 1 or (lines and name in _ALWAYS_SHOWN):
-            console.print(_breakdown(shown, name, lines, cells), "")
+            _print_whole(_breakdown(shown, name, lines, cells), console)
     if shown.total.drivers:
-        console.print(_drivers(shown, cells), "")
+        _print_whole(_drivers(shown, cells), console)
     if shown.budgets:
-        console.print(budget_table(shown.budgets, cells), "")
+        _print_whole(budget_table(shown.budgets, cells), console)
     for sentence in shown.basis:
         console.print(Text(sentence, style="bold yellow" if sentence.startswith("SIMULATED") else "dim"))
 
 
-def _headline(shown: Overview) -> RenderableType:
-    figures, title = shown.total.figures, _title(shown)
+def _print_whole(table: Table, console: Console) -> None:
+    """A terminal that is narrower than the table wraps the lines itself: better than amounts cut short."""
+    unfolded = console.options.update(max_width=UNFOLDED_COLUMNS)
+    room, least = console.width, Measurement.get(console, unfolded, table).minimum
+    console.width = max(room, least)
+    console.print(table, "")
+    console.width = room
+
+
+def _print_headline(shown: Overview, console: Console) -> None:
+    """A frame cuts a title for which it has no room: then that stands above it."""
+    title = _title(shown)
+    fits = title.cell_len + _TITLE_FRAME <= console.width
+    if not fits:
+        console.print(title)
+    console.print(_headline(shown, title if fits else None))
+
+
+def _headline(shown: Overview, title: Text | None) -> RenderableType:
+    figures = shown.total.figures
     if not figures.request_count and not figures.effective_cost:
         return Panel(Text("no requests in this time"), title=title, expand=False)
     amounts = Text.assemble(

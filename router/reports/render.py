@@ -8,21 +8,23 @@ from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from policies.money import format_usd
 from router.reports.budgets import TABLE_DECIMALS
+from router.reports.dimensions import TIMES
 from router.reports.periods import local_text
 from router.reports.tables import Column, Provenance, ReportTable, Value
 from router.stores.entries import as_iso
 
 _RUNS_AS_FORMULA = "=+-@\t\r"
 _NAME_WIDTH = 16
-"""Columns that a name has at least, if it is so long."""
-_UNBOUNDED = 100_000
+"""Cells of the terminal that a name has at least, if it is so long."""
+UNFOLDED_COLUMNS = 100_000
+"""The width of what is no terminal: more than any line has."""
 
 # ---- for people ----------------------------------------------------------------------------------
 
@@ -33,15 +35,20 @@ def print_table(table: ReportTable, console: Console, *, details: bool = False) 
     Where the columns have no room beside each other they are written below each other, a block a row.
     """
     at = [index for index, column in enumerate(table.columns) if details or not column.detail]
+    columns = [table.columns[index] for index in at]
+    rows = [
+        (row is table.total, [_shown(table.columns[index], row[index], table.timezone) for index in at])
+        for row in _rows_and_total(table)
+    ]
     console.print(Text(title_of(table), style="bold"))
-    grid = _grid(table, at)
+    widths = _widths(columns, [cells for _, cells in rows], console.width)
     if not table.rows:
         console.print("nothing in this time", "")
-    elif Measurement.get(console, console.options.update(max_width=_UNBOUNDED), grid).minimum <= console.width:
-        console.print(grid, "")
+    elif widths:
+        console.print(_grid(columns, widths, rows), "")
     else:
-        for row in _rows_and_total(table):
-            console.print(_block(table, at, row), "")
+        for _, cells in rows:
+            console.print(_block(columns, cells, console.width), "")
     for sentence in table.basis:
         console.print(Text(sentence, style="bold yellow" if sentence.startswith("SIMULATED") else "dim"))
 
@@ -61,18 +68,37 @@ def _span_text(from_ms: int, to_ms: int, timezone: str) -> str:
     return f"{start} to {end} {timezone}" if start[:16] == end[:16] else f"{start[:16]} to {end[:16]} {timezone}"
 
 
-def _grid(table: ReportTable, at: Sequence[int]) -> Table:
+def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int) -> list[int]:
+    """The width of each column beside the others; none where there is no room for all of them.
+
+    Amounts and times are never cut short: only headings, between words, and long names fold. Reckoned here, for rich
+    takes what is missing from the widest columns, whatever they say that they need.
+    """
+    least, most = [], []
+    for column, cells in zip(columns, zip(*rows, strict=True), strict=False):
+        widest, heading = max(map(cell_len, cells)), _heading(column)
+        whole = min(widest, _NAME_WIDTH) if _is_name(column) else widest
+        least.append(max(whole, _longest_word(heading)))
+        most.append(max(widest, cell_len(heading)))
+    spare = room - sum(least) - (len(least) - 1)
+    if spare < 0:
+        return []
+    widths = []
+    for narrow, wide in zip(least, most, strict=True):
+        more = min(spare, wide - narrow)
+        spare -= more
+        widths.append(narrow + more)
+    return widths
+
+
+def _grid(columns: Sequence[Column], widths: Sequence[int], rows: Iterable[tuple[bool, Sequence[str]]]) -> Table:
+    """Of each row whether it is the total, and its cells."""
     grid = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    for index in at:
-        column = table.columns[index]
+    for column, width in zip(columns, widths, strict=True):
         is_text = column.kind in ("text", "instant")
-        widest = max((len(_shown(column, row[index])) for row in _rows_and_total(table)), default=0)
-        # Amounts are never cut short; headings wrap, and long names fold.
-        width = min(widest, _NAME_WIDTH) if is_text else widest
-        grid.add_column(_heading(column), justify="left" if is_text else "right", overflow="fold", min_width=width)
-    for row in _rows_and_total(table):
-        style = "bold" if row is table.total else ""
-        grid.add_row(*(Text(_shown(table.columns[index], row[index]), style=style) for index in at))
+        grid.add_column(_heading(column), justify="left" if is_text else "right", overflow="fold", width=width)
+    for is_total, cells in rows:
+        grid.add_row(*(Text(cell, style="bold" if is_total else "") for cell in cells))
     return grid
 
 
@@ -83,15 +109,28 @@ def _rows_and_total(table: ReportTable) -> Iterator[tuple[Value, ...]]:
         yield table.total
 
 
-def _block(table: ReportTable, at: Sequence[int], row: Sequence[Value]) -> Table:
+def _block(columns: Sequence[Column], cells: Sequence[str], room: int) -> Table:
+    """Headings give way to amounts, as far as to their longest word."""
+    headings = [_heading(column) for column in columns]
+    amounts = [cell_len(cell) for column, cell in zip(columns, cells, strict=True) if not _is_name(column)]
+    beside = max(max(amounts, default=0), room - 1 - max(map(cell_len, headings)))
+    width = min(beside, room - 1 - max(map(_longest_word, headings)), max(map(cell_len, cells)))
     block = Table(box=None, pad_edge=False, show_header=False, padding=(0, 1, 0, 0))
     block.add_column(overflow="fold")
-    block.add_column(justify="right", overflow="fold")
-    for index in at:
-        column = table.columns[index]
+    block.add_column(justify="right", overflow="fold", width=max(width, 1))
+    for column, heading, cell in zip(columns, headings, cells, strict=True):
         style = "bold" if column.dimension else ""
-        block.add_row(Text(_heading(column), style=style), Text(_shown(column, row[index]), style=style))
+        block.add_row(Text(heading, style=style), Text(cell, style=style))
     return block
+
+
+def _is_name(column: Column) -> bool:
+    """Whether it may be folded: an hour is a text, and yet a time."""
+    return column.kind == "text" and column.name not in TIMES
+
+
+def _longest_word(text: str) -> int:
+    return max(map(cell_len, text.split()), default=0)
 
 
 def _heading(column: Column) -> str:
@@ -99,13 +138,13 @@ def _heading(column: Column) -> str:
     return f"{column.title} {sign}" if column.kind == "money" else column.title
 
 
-def _shown(column: Column, value: Value) -> str:
+def _shown(column: Column, value: Value, timezone: str) -> str:
     if value is None:
         return "" if column.dimension else "-"
     if column.kind == "money":
         return format_usd(int(value), TABLE_DECIMALS)
     if column.kind == "instant":
-        return str(as_iso(int(value)))
+        return local_text(int(value), timezone)
     return f"{value} %" if column.kind == "percent" else str(value)
 
 

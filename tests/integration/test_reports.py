@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +14,11 @@ import pytest
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner, Result
 
-from router.cli import report
+from router.api import admin_reports
+from router.cli import admin, report
+from router.clock import Clock
 from router.config import load_config
+from router.reports.exports.formats import CONTENT_TYPES
 from router.services import AdminServices
 from router.stores.cells import ROUTER, HourCost
 from tests.support.admin_api import client_of
@@ -186,27 +189,46 @@ def test_a_viewer_is_told_of_the_keys_of_its_own_team_alone(services: AdminServi
     assert viewer.get("/reports/savings", params={"project": "sales-chat"}).status_code == 200
 
 
-@pytest.mark.parametrize("name", ["savings", "chargeback", "utilization", "break-even"])
 @pytest.mark.parametrize("form", ["json", "csv", "html", "parquet"])
-def test_every_report_in_every_format_is_that_of_the_command_line(
-    client: TestClient, run: Command, tmp_path: Path, name: str, form: str
-) -> None:
-    by = ["--by", "team"] if name in ("savings", "chargeback") else []
+@pytest.mark.parametrize(
+    ("name", "query"),
+    [
+        ("savings", {}),
+        ("savings", {"by": ["team"]}),
+        ("savings", {"by": ["model", "day"], "team": ["support", "sales", "support"], "currency": "CNY"}),
+        ("savings", {"team": ["sales", "sales"], "user": "amm"}),
+        ("chargeback", {}),
+        ("chargeback", {"by": ["project"]}),
+        ("utilization", {}),
+        ("break-even", {}),
+    ],
+)
+def test_a_report_is_the_same_to_the_byte_whoever_asks_and_wherever_it_goes(
+    client: TestClient, run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    name: str, query: dict[str, str | list[str]], form: str,
+) -> None:  # fmt: skip
+    stopped = Clock(wall=lambda: START_MS / 1000 + 86_400)
+    monkeypatch.setattr(admin, "SYSTEM_CLOCK", stopped)
+    monkeypatch.setattr(admin_reports, "SYSTEM_CLOCK", stopped)
+    given = [
+        (key, values) for key, values in query.items() for values in ([values] if isinstance(values, str) else values)
+    ]
+    options = [word for key, value in given for word in (f"--{key}", value)]
     path = tmp_path / f"report.{form}"
-    done = run(name, "--period", "2026-11", *by, "--format", form, "--output", str(path))
-    assert (done.exit_code, str(path) in done.stderr) == (0, True), done.output
-    query = NOVEMBER | {"format": form} | ({"by": "team"} if by else {})
-    answer = client.get(f"/reports/{name}", params=query)
-    assert answer.status_code == 200, answer.text
-    if form == "json":
-        written, answered = json.loads(path.read_bytes()), answer.json()
-        assert written | {"generated_at": None} == answered | {"generated_at": None}
-        assert written["report"] == name
-        assert (written["provenance"]["prices_sha256"] is None) == (name == "utilization"), "no price file is in that"
-    elif form == "csv":
-        assert path.read_text() == answer.text
-    else:
-        assert path.read_bytes()[:4] == answer.content[:4] == (b"PAR1" if form == "parquet" else b"<!do")
+    printed = run(name, "--period", "2026-11", *options, "--format", form)
+    written = run(name, "--period", "2026-11", *options, "--format", form, "--output", str(path))
+    answer = client.get(f"/reports/{name}", params=NOVEMBER | query | {"format": form})
+    assert (printed.exit_code, written.exit_code, answer.status_code) == (0, 0, 200), (printed.output, answer.text)
+    assert f"the report is at {path}" in written.stderr
+    assert answer.headers["content-type"] == CONTENT_TYPES[form]
+    assert path.read_bytes() == printed.stdout_bytes
+    assert path.read_bytes() == answer.content
+    if form == "json" and (name, query) == ("savings", {}):
+        assert "by_cause" in answer.json()
+    elif form == "json":
+        made = answer.json()
+        assert made.get("report", name) == name
+        assert (made["provenance"]["prices_sha256"] is None) == (name == "utilization"), "no price file is in that"
 
 
 @pytest.mark.parametrize(
@@ -216,6 +238,9 @@ def test_every_report_in_every_format_is_that_of_the_command_line(
         (("chargeback", "--period", "2026-11", "--format", "focus"), "focus-2026-11.csv"),
         (("utilization", "--from", "2026-11-01", "--to", "2026-11-15"), "utilization-2026-11-01-to-2026-11-15.txt"),
         (("savings", "--by", "model", "--period", "2026-Q4", "--format", "html"), "savings-by-model-2026-Q4.html"),
+        (("savings", "--period", "2026-Q4", "--format", "html"), "savings-2026-Q4.html"),
+        # Not as a schedule's, which is by team: neither may take the other's place.
+        (("savings", "--period", "2026-Q4", "--format", "csv"), "savings-overview-2026-Q4.csv"),
     ],
 )
 def test_a_report_in_a_folder_has_a_name_that_can_be_read(
@@ -231,6 +256,42 @@ def test_every_report_is_printed(run: Command, name: str) -> None:
     done = run(name, "--period", "2026-11", "--timezone", "UTC", *(["--by", "model"] if name == "savings" else []))
     assert done.exit_code == 0, done.output
     assert "2026-11-01 00:00 to 2026-12-01 00:00 UTC" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("savings",),
+        *((name, *by) for name in ("savings", "chargeback") for by in (("--by", "key"), ("--by", "hour", "--details"))),
+        ("utilization", "--details"),
+        ("break-even", "--details"),
+    ],
+)
+def test_every_number_is_whole_at_every_width(
+    run: Command, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    def numbers(columns: str) -> Counter[str]:
+        monkeypatch.setenv("COLUMNS", columns)
+        done = run(*words, "--period", "2026-11")
+        assert done.exit_code == 0, done.output
+        return Counter(word for word in done.stdout.split() if any(map(str.isdigit, word)))
+
+    whole = numbers("")
+    for width in range(40, 201, 20):
+        assert not whole - numbers(str(width)), width
+
+
+def test_what_goes_through_a_pipe_is_as_what_goes_into_a_file(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS")
+    words = ("savings", "--by", "hour", "--details", "--period", "2026-11")
+    path = tmp_path / "savings.txt"
+    assert run(*words, "--output", str(path)).exit_code == 0
+    assert run(*words).stdout == path.read_text()
+    assert [line[:16] for line in path.read_text().splitlines()[1:4]] == [
+        "Hour            ", "2026-11-01T00:00", "2026-11-01T01:00",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["savings", "chargeback"])
@@ -276,6 +337,15 @@ def test_a_file_without_line_items_is_told_from_one_that_has_some(run: Command) 
     assert "line items" not in done.stderr
     done = run("savings", "--period", "2024", "--format", "focus")
     assert (done.exit_code, "there are no line items in this time" in done.stderr) == (0, True)
+
+
+def test_an_overview_for_people_is_the_same_in_a_file(run: Command, tmp_path: Path) -> None:
+    for words in ((), ("--by", "team")):
+        run("savings", "--period", "2026-11", *words, "--output", f"{tmp_path}/report.txt")
+        text = (tmp_path / "report.txt").read_text()
+        assert ("Saved by" in text, "Why" in text) == (not words, not words)
+        for line in run("savings", "--period", "2026-11", *words).stdout.splitlines():
+            assert not line.startswith("support") or line.split()[:5] in [row.split()[:5] for row in text.splitlines()]
 
 
 def test_details_show_every_column(run: Command) -> None:

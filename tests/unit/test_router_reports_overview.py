@@ -111,6 +111,18 @@ def test_every_row_is_one_line_with_a_bar(source: SimpleNamespace, width: int) -
     assert max(map(len, text.splitlines())) <= width
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 100])
+def test_no_amount_is_cut_where_there_is_no_room_for_it(source: SimpleNamespace, width: int) -> None:
+    large = record("a", cost_nusd=USD * 10**9, baseline_cost_nusd=2 * USD * 10**9, retries_nusd=7 * USD * 10**8)
+    rows = printed(shown(source, [large]), width).splitlines()
+    (line,) = (row for row in rows if row.startswith("support"))
+    assert line.split()[1:7] == ["1", "1000000000.0000", "2000000000.0000", "1000000000.0000", "50.0", "%"]
+    (retries,) = (row for row in rows if row.startswith("retries"))
+    assert retries.split()[1:4] == ["-700000000.0000", "-35.0", "%"]
+    (budget,) = (row for row in rows if row.startswith("team support"))
+    assert budget.split()[2:7] == ["2026-11", "100.00", "40.0000", "20.0000", "40.0000"]
+
+
 def test_the_drivers_are_shown_beside_the_causes(source: SimpleNamespace) -> None:
     text = printed(shown(source, [record("a", retries_nusd=USD // 2)]))
     drivers = text[text.index("Saved by") :]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from decimal import Decimal
 from typing import Any
 
+import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from policies.money import parse_usd
-from router.reports.render import print_table, table_as_csv, table_as_json
+from router.reports.render import UNFOLDED_COLUMNS, print_table, table_as_csv, table_as_json
 from router.reports.tables import Column, Provenance, ReportTable
 
 COLUMNS = (
@@ -42,8 +45,30 @@ def table(**changes: Any) -> ReportTable:
     return ReportTable(**{**values, **changes})
 
 
-def printed(shown: ReportTable, **options: bool) -> str:
-    console = Console(width=120, file=io.StringIO(), color_system=None)
+WIDE = (
+    Column("user", "User", "text", dimension=True),
+    Column("hour", "Hour", "text", dimension=True),
+    *(Column(f"amount_{at}", f"the amount in column {at}", "money", "CNY", adds_up=True) for at in range(12)),
+    Column("share", "saved", "percent", "%"),
+    Column("closed", "closed until", "instant"),
+)
+
+
+def wide_table(amounts: int) -> ReportTable:
+    """With so many columns of amounts."""
+    columns = (*WIDE[: 2 + amounts], *WIDE[-2:])
+    money = tuple(10 ** (9 + at) for at in range(amounts))
+    row = ("研究" * 12, "2026-11-20T13:00+00:00", *money, Decimal("100.0"), 1_795_264_200_000)
+    total = ("total", "", *(2 * amount for amount in money), Decimal("57.3"), None)
+    return table(columns=columns, rows=(row, ("", *row[1:])), total=total)
+
+
+def numbers(text: str) -> Counter[str]:
+    return Counter(word for word in text.split() if any(map(str.isdigit, word)))
+
+
+def printed(shown: ReportTable, width: int = 120, **options: bool) -> str:
+    console = Console(width=width, file=io.StringIO(), color_system=None)
     print_table(shown, console, **options)
     return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
 
@@ -69,12 +94,32 @@ def test_details_are_shown_where_asked_for() -> None:
 
 
 def test_where_there_is_no_room_amounts_are_written_below_each_other_and_never_cut() -> None:
-    console = Console(width=24, file=io.StringIO(), color_system=None)
-    print_table(table(), console)
-    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    lines = printed(table(), 24).splitlines()
     assert [line.split() for line in lines if line.startswith("spent")] == [
         ["spent", "$", "0.0000"], ["spent", "$", "1.5000"], ["spent", "$", "1.5000"],
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("amounts", [0, 3, 12])
+def test_numbers_and_times_are_whole_at_every_width(amounts: int) -> None:
+    shown = wide_table(amounts)
+    whole = numbers(printed(shown, UNFOLDED_COLUMNS))
+    assert whole["2026-11-21T18:00+05:30"] == 2
+    for width in range(40, 201):
+        text = printed(shown, width)
+        assert not whole - numbers(text), width
+        assert max(map(cell_len, text.splitlines())) <= width
+
+
+def test_what_is_no_terminal_has_a_line_for_each_row() -> None:
+    lines = printed(wide_table(12), UNFOLDED_COLUMNS).splitlines()
+    assert [line.split()[0] for line in lines[1:5]] == ["User", "研究" * 12, "2026-11-20T13:00+00:00", "total"]
+
+
+def test_names_take_the_room_that_amounts_leave() -> None:
+    name = wide_table(1).rows[0][0]
+    assert str(name) in printed(wide_table(1), 120)
+    assert str(name) not in printed(wide_table(1), 100)
 
 
 def test_an_empty_report() -> None:

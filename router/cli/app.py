@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
 from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 import typer.core
 
+from router.cli.options import FAILED, warn
 from router.version import parsimony_version
 
 COMMANDS = {
@@ -29,6 +33,7 @@ COMMANDS = {
     "classifier": "router.cli.classifier:app",
     "config": "router.cli.inspect:config_app",
 }
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class _Commands(typer.core.TyperGroup):
@@ -79,4 +84,18 @@ def parsimony(
 
 
 def main() -> None:
-    app()
+    """Where what a command prints cannot be written, it ends in a sentence; in none where its reader has gone."""
+    try:
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:  # as it is where the caller closed it
+                sys.stdout.flush()
+    except OSError as error:
+        if error.filename is not None or error.errno not in (*_NO_ROOM, errno.EPIPE):
+            raise
+        # Python writes out at its end what is left: again in vain, with a traceback of its own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno != errno.EPIPE:
+            warn(f"the output cannot be written: {error.strerror}")
+        raise SystemExit(FAILED) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Response
 
@@ -16,18 +16,16 @@ from router.errors import ConfigError, InvalidRequest
 from router.prices import UnknownCurrency
 from router.reports.exports.drawing import Picture
 from router.reports.exports.formats import CONTENT_TYPES
-from router.reports.files import FileFormat, table_as_bytes
+from router.reports.files import FileFormat, OverviewFormat, overview_as_bytes, table_as_bytes
 from router.reports.library import ReportTerms, chargeback_report, line_items, savings_report
 from router.reports.machine_reports import machine_break_even, machine_utilization
-from router.reports.overview import overview, overview_as_csv, overview_as_json
+from router.reports.overview import overview
 from router.reports.periods import ReportPeriod, report_period
-from router.reports.render import table_as_json
 from router.reports.tables import ReportTable
 from router.stores.administration import budget_states, team_of
 from router.stores.base import DirectoryError
 
 T = TypeVar("T")
-Answer = dict[str, Any] | Response
 _Names = Annotated[list[str] | None, Query()]
 By = Annotated[list[str] | None, Query(description="What lines differ in; may be repeated.")]
 OutputFormat = Annotated[FileFormat, Query(alias="format")]
@@ -49,7 +47,7 @@ def _where(
     status: _Names = None,
 ) -> dict[str, tuple[str, ...]]:
     given = {name: values for name, values in locals().items() if values}
-    return {name: tuple(values) for name, values in given.items()}
+    return {name: tuple(dict.fromkeys(values)) for name, values in given.items()}
 
 
 WhereOf = Annotated[dict[str, tuple[str, ...]], Depends(_where)]
@@ -90,7 +88,7 @@ def add_administering(router: APIRouter, source: AdminSource) -> None:
         response_model=None,
         **documented("Say how busy machines are, and what they really cost", examples.UTILIZATION),
     )
-    def utilization(span: SpanOf, output: OutputFormat = "json") -> Answer:
+    def utilization(span: SpanOf, output: OutputFormat = "json") -> Response:
         return _answer(_checked(lambda: machine_utilization(source, span, SYSTEM_CLOCK.now())), output)
 
     @router.get(
@@ -98,7 +96,7 @@ def add_administering(router: APIRouter, source: AdminSource) -> None:
         response_model=None,
         **documented("Say from how many requests a day on machines are cheaper than APIs", examples.BREAK_EVEN),
     )
-    def break_even(span: SpanOf, output: OutputFormat = "json") -> Answer:
+    def break_even(span: SpanOf, output: OutputFormat = "json") -> Response:
         table, curves = _checked(lambda: machine_break_even(source, span, SYSTEM_CLOCK.now()))
         return _answer(table, output, curves)
 
@@ -109,12 +107,13 @@ def _add_savings(router: APIRouter, source: AdminSource) -> None:
         response_model=None,
         **documented("Compare what was spent with what the baseline would have cost", examples.SAVINGS),
     )
-    def savings(caller: CallerOf, asked: TermsOf, by: By = None, output: OutputFormatOrFocus = "json") -> Answer:
-        """Without `by`, in several ways at once. `focus` is line items, which only some filters can narrow down."""
+    def savings(caller: CallerOf, asked: TermsOf, by: By = None, output: OutputFormatOrFocus = "json") -> Response:
+        """Without `by`, in several ways at once; `html` and `parquet`, which hold one table, are by team then. `focus`
+        is line items, which only some filters can narrow down."""
         terms = _scoped(source, caller, asked)
         if output == "focus":
             return _line_items(source, terms, by)
-        if by or output not in ("json", "csv"):
+        if by or output == "html" or output == "parquet":
             table = _checked(lambda: savings_report(source, terms, tuple(by or ("team",)), SYSTEM_CLOCK.now()))
             return _answer(table, output)
         return _checked(lambda: _overview(source, terms, output))
@@ -126,7 +125,7 @@ def _add_chargeback(router: APIRouter, source: AdminSource) -> None:
         response_model=None,
         **documented("Share out all that a period really cost", examples.CHARGEBACK),
     )
-    def chargeback(caller: CallerOf, asked: TermsOf, by: By = None, output: OutputFormatOrFocus = "json") -> Answer:
+    def chargeback(caller: CallerOf, asked: TermsOf, by: By = None, output: OutputFormatOrFocus = "json") -> Response:
         """By team, where `by` says nothing else. `focus` as of savings."""
         terms = _scoped(source, caller, asked)
         if output == "focus":
@@ -145,22 +144,18 @@ def _scoped(source: AdminSource, caller: Caller, asked: ReportTerms) -> ReportTe
     return ReportTerms(asked.period, {"team": named, **others} if named else others, asked.currency)
 
 
-def _overview(source: AdminSource, terms: ReportTerms, output: FileFormat) -> Answer:
+def _overview(source: AdminSource, terms: ReportTerms, output: OverviewFormat) -> Response:
     teams, now = tuple(terms.where.get("team", ())), SYSTEM_CLOCK.now()
     budgets = budget_states(source, teams[0] if teams else None, now) if len(teams) < 2 else ()
     shown = overview(source, terms, now, budgets)
-    if output == "csv":
-        return Response(overview_as_csv(shown), media_type=CONTENT_TYPES["csv"])
-    return overview_as_json(shown)
+    return Response(overview_as_bytes(shown, output), media_type=CONTENT_TYPES[output])
 
 
 def _line_items(source: AdminSource, terms: ReportTerms, by: list[str] | None) -> Response:
     return Response(_checked(lambda: line_items(source, terms, by or ())), media_type=CONTENT_TYPES["csv"])
 
 
-def _answer(table: ReportTable, output: FileFormat, curves: Sequence[Picture] = ()) -> Answer:
-    if output == "json":
-        return table_as_json(table)
+def _answer(table: ReportTable, output: FileFormat, curves: Sequence[Picture] = ()) -> Response:
     return Response(table_as_bytes(table, output, curves), media_type=CONTENT_TYPES[output])
 
 

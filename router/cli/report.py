@@ -32,7 +32,7 @@ from router.cli.report_options import (
     filters,
     terms,
 )
-from router.cli.report_output import stdout_console, warn_of, write_focus, write_table
+from router.cli.report_output import write_focus, write_overview, write_table
 from router.cli.report_verify import verify
 from router.reports.library import ReportTerms, chargeback_report, savings_report
 from router.reports.machine_reports import machine_break_even, machine_utilization
@@ -89,7 +89,7 @@ def savings(
         )  # fmt: skip
         if output == "focus":
             write_focus(services, asked, by or (), place)
-        elif by or output in ("html", "parquet"):
+        elif by or output == "html" or output == "parquet":
             table = savings_report(services, asked, tuple(by or ("team",)), now())
             write_table(services, table, output, place, details=details, by=by or ())
         else:

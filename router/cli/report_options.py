@@ -63,7 +63,7 @@ StatusFilter = Annotated[list[str] | None, _only("status")]
 
 
 def filters(**given: list[str] | None) -> Where:
-    return {name: tuple(values) for name, values in given.items() if values}
+    return {name: tuple(dict.fromkeys(values)) for name, values in given.items() if values}
 
 
 def terms(

@@ -45,25 +45,22 @@ def write_table(
     suffix = "txt" if output == "table" else output
     name = file_name(table.name, ReportPeriod(table.from_ms, table.to_ms, table.timezone), suffix, by)
     if output == "table":
-        if place is None:
-            print_table(table, stdout_console(), details=details)
-        else:
-            _deliver(services, place, name, _as_text(table, details), "text/plain; charset=utf-8")
+        _print(services, place, name, lambda console: print_table(table, console, details=details))
         return
-    warn_of(table.unmatched)
+    _warn_of(table.unmatched)
     _write(services, place, name, table_as_bytes(table, output, curves), CONTENT_TYPES[output])
 
 
-def stdout_console() -> Console:
-    """As wide as the terminal, or as COLUMNS says; else, in a pipe or a file, as wide as each line needs to be."""
-    is_bounded = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
-    return Console(width=None if is_bounded else UNFOLDED_COLUMNS)
-
-
-def warn_of(unmatched: Sequence[tuple[str, str]]) -> None:
-    """Whoever reads a file of rows does not see the sentences that a page and a terminal show."""
-    for sentence in unmatched_in_words(unmatched):
-        warn(sentence)
+def write_overview(
+    services: AdminServices, shown: Overview, output: OverviewFormat | Literal["table"], place: str | None
+) -> None:
+    """As `write_table`. In a folder it is not called as the table by team is, which a schedule may have put there."""
+    name = file_name("savings-overview", shown.account.question.period, "txt" if output == "table" else output)
+    if output == "table":
+        _print(services, place, name, lambda console: print_overview(shown, console))
+        return
+    _warn_of(shown.account.unmatched)
+    _write(services, place, name, overview_as_bytes(shown, output), CONTENT_TYPES[output])
 
 
 def write_focus(services: AdminServices, terms: ReportTerms, by: Sequence[str], place: str | None) -> None:
@@ -82,11 +79,18 @@ def _warn_of(unmatched: Sequence[tuple[str, str]]) -> None:
 
 def _print(services: AdminServices, place: str | None, name: str, show: Callable[[Console], None]) -> None:
     if place is None:
-        show(Console())
+        show(_stdout_console())
         return
     text = io.StringIO()
-    show(Console(file=text, width=_UNFOLDED_COLUMNS, color_system=None))
+    show(Console(file=text, width=UNFOLDED_COLUMNS, color_system=None))
     _deliver(services, place, name, text.getvalue().encode(), "text/plain; charset=utf-8")
+
+
+def _stdout_console() -> Console:
+    """As wide as the terminal, or as COLUMNS says; else, in a pipe or a file, as wide as each line needs to be."""
+    console = Console()
+    is_bounded = console.file.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return console if is_bounded else Console(width=UNFOLDED_COLUMNS)
 
 
 def _write(services: AdminServices, place: str | None, name: str, content: bytes, content_type: str) -> None:

@@ -43,11 +43,16 @@ def verify(
     The exit code is 1 where they do.
     """
     with administration(config) as services:
-        span = report_period(now(), from_text=from_text, to_text=to_text, name=period, timezone=timezone)
-        span = _of_records(services, span)
+        asked = report_period(now(), from_text=from_text, to_text=to_text, name=period, timezone=timezone)
+        span = _of_records(services, asked)
         findings = _verified(services, span, most)
+    is_nothing = not (findings.record_count or findings.closed_hour_count or findings.total)
     if as_json:
         print_json(_as_json(findings, span))
+        if is_nothing:
+            warn(_of_nothing(asked))
+    elif is_nothing:
+        typer.echo(_of_nothing(asked))
     else:
         _print(findings, span)
     if findings.total:
@@ -87,25 +92,36 @@ def _verified(services: AdminServices, span: ReportPeriod, most: int) -> Finding
         )
 
 
+def _of_nothing(asked: ReportPeriod) -> str:
+    is_to_come = asked.from_ms > now_ms()
+    why = "all of it is yet to come" if is_to_come else "it has no record and no closed hour of machines"
+    return f"{_span_text(asked)}: there is nothing to check, for {why}"
+
+
 def _print(findings: Findings, span: ReportPeriod) -> None:
-    from_text, to_text = local_text(span.from_ms, span.timezone), local_text(span.to_ms, span.timezone)
     typer.echo(
-        f"{from_text} to {to_text}: {findings.record_count} records in "
-        f"{findings.hour_count} hours, {findings.closed_hour_count} closed hours of machines"
+        f"{_span_text(span)}: {_counted(findings.record_count, 'record')} in {_counted(findings.hour_count, 'hour')}, "
+        f"{_counted(findings.closed_hour_count, 'closed hour')} of machines"
     )
     for reason, count in findings.unchecked.most_common():
         typer.echo(f"not checked: {count} x {reason}")
-    if not (findings.record_count or findings.closed_hour_count or findings.total):
-        typer.echo("there is nothing to check")
-        return
     if not findings.total:
-        typer.echo("everything else agrees: costs and counterfactuals, drivers, roll-ups, machines, measurements")
+        what = "everything else" if findings.unchecked else "everything"
+        typer.echo(f"{what} agrees: costs and counterfactuals, drivers, roll-ups, machines, measurements")
         return
     counts = ", ".join(f"{column} {count}" for column, count in findings.counts.most_common())
-    typer.echo(f"{findings.total} differences: {counts}")
+    typer.echo(f"{_counted(findings.total, 'difference')}: {counts}")
     _print_differences(findings.first)
     if len(findings.first) < findings.total:
         typer.echo(f"... and {findings.total - len(findings.first)} more (--most)")
+
+
+def _span_text(span: ReportPeriod) -> str:
+    return f"{local_text(span.from_ms, span.timezone)} to {local_text(span.to_ms, span.timezone)}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _print_differences(differences: Sequence[Discrepancy]) -> None:

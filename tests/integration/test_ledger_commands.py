@@ -89,8 +89,20 @@ def booked(services: AdminServices) -> list[SpendRecord]:
 def test_books_that_agree_exit_well(run: Command) -> None:
     result = run("report", "verify", *SPAN)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert "3 records in 24 hours" in result.stdout
-    assert "everything else agrees" in result.stdout
+    assert result.stdout.splitlines() == [
+        "2026-10-26T00:00+00:00 to 2026-10-27T00:00+00:00: 3 records in 24 hours, 0 closed hours of machines",
+        "everything agrees: costs and counterfactuals, drivers, roll-ups, machines, measurements",
+    ]
+
+
+def test_one_of_a_thing_is_not_said_to_be_many(run: Command, services: AdminServices) -> None:
+    services.ledger.append([served("plain")])
+    services.books.close_hours([HourCost(START, "small", "A100", 1, 4)])
+    within = "--from", local_text(START, "UTC"), "--to", local_text(START + HOUR_MS, "UTC")
+    lines = run("report", "verify", *within).stdout.splitlines()
+    assert lines[0].endswith(": 1 record in 1 hour, 1 closed hour of machines")
+    assert lines[1].startswith("not checked: 1 x ")
+    assert lines[2].startswith("everything else agrees: ")
 
 
 @pytest.mark.usefixtures("booked")
@@ -136,7 +148,7 @@ def test_hours_of_which_only_a_part_is_asked_for_are_verified_whole(run: Command
     within = local_text(START + 1, "UTC"), local_text(START + 59 * 60_000, "UTC")
     result = run("report", "verify", "--from", within[0], "--to", within[1])
     assert result.exit_code == 1
-    assert "differences: rollups.cost_nusd" in result.stdout
+    assert "1 difference: rollups.cost_nusd" in result.stdout
 
 
 def test_records_that_were_let_go_are_not_missed(run: Command, services: AdminServices) -> None:
@@ -145,20 +157,28 @@ def test_records_that_were_let_go_are_not_missed(run: Command, services: AdminSe
     result = run("report", "verify", "--from", "2026-10-26", "--to", "2026-11-06")
     assert result.exit_code == 0
     assert "records from before 2026-11-01T00:00+00:00 were let go" in result.stderr
-    assert ": 1 records in 120 hours" in result.stdout
+    assert ": 1 record in 120 hours" in result.stdout
 
 
 def test_what_is_yet_to_come_is_not_waited_for(run: Command) -> None:
     result = run("report", "verify", "--from", "2100-01-01", "--to", "2101-01-01")
     assert result.exit_code == 0
-    assert ": 0 records in 0 hours" in result.stdout
-    assert result.stdout.endswith("\nthere is nothing to check\n")
+    assert result.stdout == (
+        "2100-01-01T00:00+00:00 to 2101-01-01T00:00+00:00: there is nothing to check, for all of it is yet to come\n"
+    )
 
 
 def test_a_time_in_which_nothing_was_booked_is_not_said_to_agree(run: Command, services: AdminServices) -> None:
-    assert "there is nothing to check" in run("report", "verify", *SPAN).stdout
+    nothing = "there is nothing to check, for it has no record and no closed hour of machines\n"
+    assert run("report", "verify", *SPAN).stdout.endswith(f"2026-10-27T00:00+00:00: {nothing}")
     services.books.close_hours([HourCost(START, "small", "A100", 1, 4)])
     assert "nothing to check" not in run("report", "verify", *SPAN).stdout
+
+
+def test_programs_are_told_aside_that_there_is_nothing_to_check(run: Command) -> None:
+    result = run("report", "verify", *SPAN, "--json")
+    assert json.loads(result.stdout)["record_count"] == 0
+    assert "there is nothing to check, for it has no record" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -260,7 +280,7 @@ def dying(function: Callable[..., Any]) -> Callable[..., Any]:
 @pytest.mark.parametrize(
     ("place", "name", "rows", "differences"),
     [
-        (SqlRepricings, "apply", [1, 1], "1 differences: cost_nusd 1\n"),
+        (SqlRepricings, "apply", [1, 1], "1 difference: cost_nusd 1\n"),
         (sql_booking, "change_amounts", [2, 0], "2 differences: cost_nusd 2\n"),  # in the midst of a transaction
     ],
 )

@@ -52,8 +52,9 @@ def reprice(
 ) -> None:
     """Reckon booked amounts anew with the prices that the price file holds now, after a late correction of it.
 
-    Rows keep what they said before (`parsimony ledger repricings`). What is right already stays, so that a run that
-    broke off is completed by the same command. Budgets follow when their counters are next compared with the ledger.
+    Rows keep what they said before (`parsimony ledger repricings`).
+    What is right already stays, so that a run that broke off is completed by the same command.
+    Budgets follow when their counters are next compared with the ledger.
     """
     with administration(config) as services:
         if not reason.strip() and not dry_run:

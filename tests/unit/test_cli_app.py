@@ -6,9 +6,13 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from inspect import cleandoc
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from router.cli import app as entry
 
@@ -57,3 +61,20 @@ def test_a_command_without_stdout_ends_as_it_would(monkeypatch: pytest.MonkeyPat
     with pytest.raises(SystemExit) as ended:
         entry.main()
     assert ended.value.code == 0
+
+
+def every_command(group: Any, path: str) -> Iterator[tuple[str, Any]]:
+    for name in group.list_commands(None):
+        command = group.get_command(None, name)
+        yield f"{path} {name}", command
+        if hasattr(command, "list_commands"):
+            yield from every_command(command, f"{path} {name}")
+
+
+def test_help_breaks_no_line_in_the_midst_of_a_sentence() -> None:
+    """Of paragraphs after the first one, typer keeps the lines as they are written."""
+    helps = {name: cleandoc(command.help or "") for name, command in every_command(get_command(entry.app), "parsimony")}
+    assert "parsimony ledger reprice" in helps
+    lines = [(name, line) for name, text in helps.items() for line in text.partition("\n\n")[2].splitlines()]
+    prose = [(name, line) for name, line in lines if line and not line.startswith("parsimony ")]
+    assert [(name, line) for name, line in prose if not line.endswith((".", ":"))] == []

@@ -133,6 +133,18 @@ def test_reports_reach_a_store_and_a_webhook(tmp_path: Path, redis_url: str) -> 
         assert post.headers["x-parsimony-report"] == "savings-2026-W46.csv"
 
 
+@pytest.mark.parametrize("by", [(), ("--by", "team")])
+def test_a_report_by_hand_ends_well_where_stdout_is_closed(
+    tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch, by: tuple[str, ...]
+) -> None:
+    with ledger_of_october(tmp_path, redis_url, "  scheduled: []\n"):
+        monkeypatch.setattr(sys, "stdout", None)
+        monkeypatch.delenv("COLUMNS", raising=False)
+        with pytest.raises(SystemExit) as ended:
+            app(["report", "savings", "--period", "2026-10", *by, "--config", str(tmp_path / "parsimony.yaml")])
+    assert ended.value.code == 0
+
+
 def test_a_report_by_hand_goes_the_same_way(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with s3_server() as store:
         monkeypatch.setenv("ID", store.access_key)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, get_args
 
 from fastapi import APIRouter, Depends, Query, Response
+from pydantic import BeforeValidator
 
 from router.api import admin_examples as examples
 from router.api.admin_access import Caller, CallerOf
@@ -20,6 +21,7 @@ from router.reports.files import FileFormat, OverviewFormat, overview_as_bytes, 
 from router.reports.library import ReportTerms, chargeback_report, line_items, savings_report
 from router.reports.machine_reports import machine_break_even, machine_utilization
 from router.reports.overview import overview
+from router.reports.parameters import WrongParameter
 from router.reports.periods import ReportPeriod, report_period
 from router.reports.tables import ReportTable
 from router.stores.administration import budget_states, team_of
@@ -28,8 +30,23 @@ from router.stores.base import DirectoryError
 T = TypeVar("T")
 _Names = Annotated[list[str] | None, Query()]
 By = Annotated[list[str] | None, Query(description="What lines differ in; may be repeated.")]
-OutputFormat = Annotated[FileFormat, Query(alias="format")]
-OutputFormatOrFocus = Annotated[FileFormat | Literal["focus"], Query(alias="format")]
+FormatOrFocus = Literal[FileFormat, "focus"]
+
+
+def _among(formats: Sequence[str]) -> BeforeValidator:
+    """Pydantic's own sentence would not say what was found."""
+
+    def check(found: str) -> str:
+        if found not in formats:
+            allowed = ", ".join(formats)
+            raise InvalidRequest(f"there is no format {found!r} here; allowed are {allowed}", param="format")
+        return found
+
+    return BeforeValidator(check)
+
+
+OutputFormat = Annotated[FileFormat, _among(get_args(FileFormat)), Query(alias="format")]
+OutputFormatOrFocus = Annotated[FormatOrFocus, _among(get_args(FormatOrFocus)), Query(alias="format")]
 
 
 def _where(
@@ -61,8 +78,8 @@ def _span(
 ) -> ReportPeriod:
     try:
         return report_period(SYSTEM_CLOCK.now(), from_text=from_text, to_text=to_text, name=period, timezone=timezone)
-    except ValueError as error:
-        raise InvalidRequest(str(error)) from error
+    except WrongParameter as error:
+        raise InvalidRequest(str(error), param=error.param) from error
 
 
 SpanOf = Annotated[ReportPeriod, Depends(_span)]
@@ -164,7 +181,9 @@ def _checked(make: Callable[[], T]) -> T:
     try:
         return make()
     except UnknownCurrency as error:
-        raise InvalidRequest(str(error)) from error
+        raise InvalidRequest(str(error), param="currency") from error
+    except WrongParameter as error:
+        raise InvalidRequest(str(error), param=error.param) from error
     except (DirectoryError, ConfigError):
         raise
     except ValueError as error:

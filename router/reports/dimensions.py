@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from router.reports.parameters import WrongParameter
 from router.reports.periods import HOUR, WINDOWS
 from router.stores.cells import ROUTER, Cell, Dimension, Filter
 
@@ -78,13 +79,14 @@ Where = Mapping[str, Collection[str]]
 
 
 def check_dimensions(names: Sequence[str], allowed: Sequence[str] = DIMENSIONS) -> None:
-    """Raises ValueError for a name that is none, or that comes twice."""
+    """Raises WrongParameter for a name that is none, or that comes twice."""
     for name in names:
         if name not in allowed:
             once_each = "; name each by itself" if "," in name else ""
-            raise ValueError(f"a report cannot be by {name!r}; allowed are {', '.join(allowed)}{once_each}")
+            sentence = f"a report cannot be by {name!r}; allowed are {', '.join(allowed)}{once_each}"
+            raise WrongParameter("by", sentence)
     if len(set(names)) < len(names):
-        raise ValueError(f"a report cannot be twice by the same: {', '.join(names)}")
+        raise WrongParameter("by", f"a report cannot be twice by the same: {', '.join(names)}")
 
 
 def title_of(name: str) -> str:

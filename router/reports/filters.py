@@ -11,6 +11,7 @@ from policies.routing import REASONS
 from policies.spend import Status
 from router.config import Config
 from router.reports.dimensions import FROM_CACHE, NONE, Where, is_let_in, narrowing, needs_of
+from router.reports.parameters import WrongParameter
 from router.reports.periods import ReportPeriod
 from router.stores.base import Directory
 from router.stores.cells import Books
@@ -30,7 +31,7 @@ class Known(Protocol):
 
 
 def check_filters(source: Known, where: Where, period: ReportPeriod) -> None:
-    """Raises ValueError, which says what there is, for a name that neither the configuration nor the directory has,
+    """Raises WrongParameter, which says what there is, for a name that neither the configuration nor the directory has,
     nor the ledger of the period: what was taken out since may still be asked for.
 
     Users, tags and tasks may be of any name, and whether a team may be asked for is the caller's to say. Of teams that
@@ -43,7 +44,7 @@ def check_filters(source: Known, where: Where, period: ReportPeriod) -> None:
             continue
         for value in values:
             if value not in (*known, NONE) and not _is_booked(source.books, name, value, where, period):
-                raise ValueError(_unheard_of(name, value, known))
+                raise WrongParameter(name, _unheard_of(name, value, known))
 
 
 def _known(source: Known, name: str, teams: Iterable[str | None]) -> Sequence[str] | None:

@@ -21,6 +21,7 @@ from router.reports.exports.focus import Account as LineItemAccount
 from router.reports.exports.focus import focus_csv, focus_rows
 from router.reports.filters import Known, check_filters
 from router.reports.narrowed import NarrowedBooks
+from router.reports.parameters import WrongParameter
 from router.reports.periods import ReportPeriod, unix_ms
 from router.reports.savings import savings_table
 from router.reports.tables import ReportTable
@@ -58,12 +59,13 @@ def chargeback_report(source: ReportSource, terms: ReportTerms, by: tuple[str, .
 
 
 def line_items(source: ReportSource, terms: ReportTerms, by: Collection[str]) -> bytes:
-    """The FOCUS columns of a period as CSV. Raises ValueError where they are told to be what they are not: by
+    """The FOCUS columns of a period as CSV. Raises WrongParameter where they are told to be what they are not: by
     something, in another currency, or restricted by what no line item has; and for filters that there are not."""
     if by:
-        raise ValueError(f"line items are by day, team and model, and not by {', '.join(by)}: leave it out")
+        raise WrongParameter("by", f"line items are by day, team and model, and not by {', '.join(by)}: leave it out")
     if terms.currency != "USD":
-        raise ValueError(f"line items are in USD, as FOCUS has the currency that is billed; found {terms.currency}")
+        sentence = f"line items are in USD, as FOCUS has the currency that is billed; found {terms.currency}"
+        raise WrongParameter("currency", sentence)
     books = NarrowedBooks.of(source.books, terms.where)
     check_filters(source, terms.where, terms.period)
     whose = LineItemAccount(team_names={team.id: team.name for team in source.directory.list_teams()})

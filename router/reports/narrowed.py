@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Self
 
 from router.reports.dimensions import Where, narrowing
+from router.reports.parameters import WrongParameter
 from router.stores.cells import Books, Cell, Dimension, Filter, HourCost, ShadowSample
 
 _NARROWS = ("team", "project", "key", "alias", "provider")
@@ -21,12 +22,13 @@ class NarrowedBooks:
 
     @classmethod
     def of(cls, books: Books, where: Where) -> Books | Self:
-        """Raises ValueError for what cannot be told from one dimension of the ledger."""
+        """Raises WrongParameter for what cannot be told from one dimension of the ledger."""
         if not where:
             return books
         for name in where:
             if name not in _NARROWS:
-                raise ValueError(f"line items cannot be restricted by {name!r}; allowed are {', '.join(_NARROWS)}")
+                sentence = f"line items cannot be restricted by {name!r}; allowed are {', '.join(_NARROWS)}"
+                raise WrongParameter(name, sentence)
         return cls(books, narrowing(where))
 
     def cells(self, from_ms: int, to_ms: int, by: Sequence[Dimension], where: Filter | None = None) -> tuple[Cell, ...]:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from policies.periods import Period, Window, period_at
 from policies.schedules import HOUR_MS as HOUR_MS
+from router.reports.parameters import WrongParameter
 
 HOUR = "hour"
 WINDOWS = ("day", "week", "month", "quarter", "year")
@@ -50,14 +51,16 @@ class ReportPeriod:
     timezone: str = "UTC"
 
     def cut(self, windows: Collection[str]) -> Iterator[Part]:
-        """Into the largest parts that lie in one of each of `windows`. Raises ValueError where they are too many."""
+        """Into the largest parts that lie in one of each of `windows`. Raises WrongParameter for too many."""
         if not windows:
             yield Part(self.from_ms, self.to_ms, {})
             return
         finest = min(windows, key=WINDOWS.index)
         days = (self.to_ms - self.from_ms) // (24 * HOUR_MS)
         if days // _LENGTH[finest] > MAX_PARTS:
-            raise ValueError(f"a report by {finest} over {days} days has too many rows; allowed are {MAX_PARTS} parts")
+            raise WrongParameter(
+                "by", f"a report by {finest} over {days} days has too many rows; allowed are {MAX_PARTS} parts"
+            )
         start_ms = self.from_ms
         while start_ms < self.to_ms:
             inside = {name: period_at(Window(name), _instant(start_ms), self.timezone) for name in windows}
@@ -97,12 +100,13 @@ def report_period(
     """The period of that `name` ("2026-11", "last-month"), or between two dates or instants; else this month so far.
 
     Dates begin at midnight in `timezone`, and instants without an offset are on its clock. Both must lie between
-    1970-01-01 and the end of 9998 in UTC. Raises ValueError with a sentence for whoever typed them.
+    1970-01-01 and the end of 9998 in UTC. Raises WrongParameter with a sentence for whoever typed them.
     """
     zone = zone_of(timezone)
     if name is not None:
         if from_text is not None or to_text is not None:
-            raise ValueError("a period has a beginning and an end of its own: give either it, or 'from' and 'to'")
+            sentence = "a period has a beginning and an end of its own: give either it, or 'from' and 'to'"
+            raise WrongParameter("period", sentence)
         period = _named(name, now, timezone)
         return ReportPeriod(unix_ms(period.start), unix_ms(period.end), timezone)
     month = period_at(Window("month"), now, timezone)
@@ -111,19 +115,21 @@ def report_period(
     if from_ms >= to_ms:
         begin = f"{local_text(from_ms, timezone)}{' (this month, as none is given)' if from_text is None else ''}"
         end = f"{local_text(to_ms, timezone)}{' (now, as none is given)' if to_text is None else ''}"
-        raise ValueError(
+        raise WrongParameter(
+            "to" if from_text is None else "from",
             f"the report ends before it begins: 'from' is {begin}, and must be earlier than 'to', {end}, which is not "
-            "included"
+            "included",
         )
     return ReportPeriod(from_ms, to_ms, timezone)
 
 
 def zone_of(timezone: str) -> ZoneInfo:
-    """Raises ValueError with a sentence where there is no such zone."""
+    """Raises WrongParameter with a sentence where there is no such zone."""
     try:
         return ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"there is no time zone {timezone!r}; write one such as Europe/Berlin") from None
+        sentence = f"there is no time zone {timezone!r}; write one such as Europe/Berlin"
+        raise WrongParameter("timezone", sentence) from None
 
 
 def unix_ms(instant: datetime) -> int:
@@ -150,7 +156,7 @@ def _named(name: str, now: datetime, timezone: str) -> Period:
         match = form.fullmatch(name)
         if match:
             return _on_calendar(name, window, match, timezone)
-    raise ValueError(f"'period' is {name!r}; write one such as {_NAMES}")
+    raise WrongParameter("period", f"'period' is {name!r}; write one such as {_NAMES}")
 
 
 def _on_calendar(name: str, window: str, match: re.Match[str], timezone: str) -> Period:
@@ -158,11 +164,13 @@ def _on_calendar(name: str, window: str, match: re.Match[str], timezone: str) ->
         noon = _a_day_of(window, {part: int(value) for part, value in match.groupdict().items()})
         period = period_at(Window(window), noon.replace(tzinfo=ZoneInfo(timezone)), timezone)
     except (ValueError, OverflowError):
-        raise ValueError(f"'period' is {name!r}, which is in no calendar; write one such as {_NAMES}") from None
+        raise WrongParameter(
+            "period", f"'period' is {name!r}, which is in no calendar; write one such as {_NAMES}"
+        ) from None
     if period.label != name:  # a day that an island skipped when it crossed the date line
-        raise ValueError(f"'period' is {name!r}, which {timezone} did not have")
+        raise WrongParameter("period", f"'period' is {name!r}, which {timezone} did not have")
     if not EARLIEST <= period.start < period.end <= LATEST:
-        raise ValueError(f"'period' is {name!r}; allowed is 1970-01-01 to 9998-12-31, in UTC")
+        raise WrongParameter("period", f"'period' is {name!r}; allowed is 1970-01-01 to 9998-12-31, in UTC")
     return period
 
 
@@ -177,12 +185,14 @@ def _instant_ms(which: str, text: str, zone: ZoneInfo) -> int:
     try:
         instant = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{which!r} is {text!r}; write a date such as 2026-11-01, or 2026-11-01T08:00+08:00") from None
+        raise WrongParameter(
+            which, f"{which!r} is {text!r}; write a date such as 2026-11-01, or 2026-11-01T08:00+08:00"
+        ) from None
     try:
         instant = (instant if instant.tzinfo else instant.replace(tzinfo=zone)).astimezone(UTC)
     except OverflowError:
         instant = LATEST
     # Past these, an instant may have no date in UTC, or one that a report cannot print.
     if not EARLIEST <= instant < LATEST:
-        raise ValueError(f"{which!r} is {text!r}; allowed is 1970-01-01 to 9998-12-31, in UTC")
+        raise WrongParameter(which, f"{which!r} is {text!r}; allowed is 1970-01-01 to 9998-12-31, in UTC")
     return unix_ms(instant)

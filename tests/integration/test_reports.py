@@ -117,29 +117,60 @@ def test_other_currencies_are_converted_and_say_so(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "message"),
+    ("param", "query", "message"),
     [
-        ({"by": "colour"}, "cannot be by 'colour'"),
-        ({"currency": "XXX", "by": "team"}, "no rate is known for the currency 'XXX'"),
-        ({"currency": "XXX"}, "known are USD, CNY"),
-        ({"period": "soon"}, "'period' is 'soon'"),
-        ({"timezone": "Mars"}, "there is no time zone 'Mars'"),
-        ({"format": "focus", "task": "chat"}, "line items cannot be restricted by 'task'"),
-        ({"format": "focus", "by": "team"}, "line items are by day, team and model"),
-        ({"format": "focus", "currency": "CNY"}, "line items are in USD"),
-        ({"by": "day", "from": "1970-01-01"}, "too many rows"),
-        ({"model": "smal"}, "there is no model 'smal', nor was there in this time: did you mean small?"),
-        ({"provider": "aws"}, "no provider 'aws', nor was there in this time: there are vllm, openai"),
-        ({"project": "x", "by": "team"}, "there is no project 'x', nor was there in this time: there is none"),
-        ({"key": "key_0", "format": "focus"}, "there is no key 'key_0'"),
-        ({"teams": "sales"}, "there is no parameter 'teams' of /admin/v1/reports/savings; allowed are by, format, "),
+        ("by", {"by": "colour"}, "cannot be by 'colour'"),
+        ("by", {"by": ["team", "team"]}, "cannot be twice by the same: team, team"),
+        ("by", {"format": "focus", "by": "team"}, "line items are by day, team and model"),
+        ("by", {"by": "day", "from": "1970-01-01"}, "too many rows"),
+        ("currency", {"currency": "XXX", "by": "team"}, "no rate is known for the currency 'XXX'"),
+        ("currency", {"currency": "XXX"}, "known are USD, CNY"),
+        ("currency", {"format": "focus", "currency": "CNY"}, "line items are in USD"),
+        ("period", {"period": "soon"}, "'period' is 'soon'"),
+        ("period", {"period": "2026-11", "from": "2026-11-02"}, "a period has a beginning and an end of its own"),
+        ("period", {"period": "2026-13"}, "which is in no calendar"),
+        ("from", {"from": "soon"}, "'from' is 'soon'"),
+        ("to", {"to": "2026-11-32"}, "'to' is '2026-11-32'"),
+        ("to", {"to": "9999-12-31"}, "allowed is 1970-01-01 to 9998-12-31"),
+        ("from", {"from": "2026-11-02", "to": "2026-11-01"}, "the report ends before it begins"),
+        ("to", {"to": "1970-01-02"}, "the report ends before it begins"),
+        ("timezone", {"timezone": "Mars"}, "there is no time zone 'Mars'"),
+        ("format", {"format": "xml"}, "there is no format 'xml' here; allowed are json, csv, html, parquet, focus"),
+        ("format", {"format": ""}, "there is no format '' here"),
+        ("task", {"format": "focus", "task": "chat"}, "line items cannot be restricted by 'task'"),
+        ("model", {"model": "smal"}, "there is no model 'smal', nor was there in this time: did you mean small?"),
+        ("provider", {"provider": "aws"}, "no provider 'aws', nor was there in this time: there are vllm, openai"),
+        (
+            "project",
+            {"project": "x", "by": "team"},
+            "there is no project 'x', nor was there in this time: there is none",
+        ),
+        ("key", {"key": "key_0", "format": "focus"}, "there is no key 'key_0'"),
+        (
+            "teams",
+            {"teams": "a"},
+            "there is no parameter 'teams' of /admin/v1/reports/savings; allowed are by, format, ",
+        ),
     ],
 )
-def test_what_cannot_be_reported_is_the_callers_mistake(
-    client: TestClient, query: dict[str, str], message: str
+def test_what_cannot_be_reported_is_the_callers_mistake_and_its_parameter_is_named(
+    client: TestClient, param: str, query: dict[str, str], message: str
 ) -> None:
     answer = client.get("/reports/savings", params=query)
-    assert (answer.status_code, answer.json()["message"].find(message) >= 0) == (400, True), answer.text
+    told = answer.json()
+    assert (answer.status_code, told["message"].find(message) >= 0, told["param"]) == (400, True, param), answer.text
+
+
+@pytest.mark.parametrize("name", ["chargeback", "utilization", "break-even"])
+def test_a_format_that_is_none_is_named_with_those_that_are(client: TestClient, name: str) -> None:
+    formats = ["json", "csv", "html", "parquet", *(["focus"] if name == "chargeback" else [])]
+    for wrong in ("xml", *({"focus"} - {*formats})):
+        told = client.get(f"/reports/{name}", params=NOVEMBER | {"format": wrong}).json()
+        assert told["message"] == f"there is no format {wrong!r} here; allowed are {', '.join(formats)}"
+        assert told["param"] == "format"
+    parameters = client.app.openapi()["paths"][f"/admin/v1/reports/{name}"]["get"]["parameters"]  # type: ignore[attr-defined]
+    (described,) = [parameter["schema"] for parameter in parameters if parameter["name"] == "format"]
+    assert (described["enum"], described["default"]) == (formats, "json")
 
 
 @pytest.mark.parametrize("name", ["utilization", "break-even"])

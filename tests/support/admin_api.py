@@ -40,7 +40,9 @@ def client_of(services: AdminServices, role: Role = "admin", team_id: str = "ops
         return Principal(f"key_{role}", team_id, role if known else "application", None, ())
 
     async def render(_: Request, error: Any) -> JSONResponse:
-        return JSONResponse({"message": error.message, "code": error.code}, status_code=error.status)
+        return JSONResponse(
+            {"message": error.message, "code": error.code, "param": error.param}, status_code=error.status
+        )
 
     app = FastAPI()
     app.include_router(admin_router(services, authenticate))

@@ -25,7 +25,7 @@ from classifiers.posterior import read as read_fit
 from classifiers.quality import QualityTargets
 from classifiers.training.datasets import REQUEST, DatasetError, Example, by_pair, read
 from classifiers.training.risk_control import DELTA, TARGETS, judged, quality_targets
-from router.cli.options import FAILED, USAGE, ConfigOption, JsonOption, fail, warn
+from router.cli.options import FAILED, USAGE, ConfigOption, JsonOption, fail, targets_of, warn
 from router.config import Config, default_config_path, load_config
 from router.errors import ConfigError
 from router.lineup import choose_classifier, sha256_of
@@ -68,7 +68,7 @@ def calibrate_targets(
     as_json_: JsonOption = False,
 ) -> None:
     """Find the threshold of each quality target on judged prompts of your own, other than those `fit` learned from."""
-    wanted = _targets(targets)
+    wanted = targets_of(targets)
     if not 0.0 < confidence < 1.0:
         fail(f"--confidence: found {confidence:g}; allowed: above 0 and below 1", USAGE)
     try:
@@ -93,16 +93,6 @@ def calibrate_targets(
     except OSError as error:
         fail(f"{out}: cannot be written ({error.strerror or error})", FAILED)
     warn(f"wrote {out}; name it as classifier.quality_targets, servers read it when they start")
-
-
-def _targets(text: str) -> list[float]:
-    try:
-        targets = sorted({float(part) for part in text.split(",")})
-    except ValueError:
-        targets = []
-    if not targets or not all(0.0 < target <= 1.0 for target in targets):
-        fail(f"--targets: found {text!r}; allowed: numbers above 0 and up to 1, such as 0.9,0.95", USAGE)
-    return targets
 
 
 def _settings(path: Path | None, name: str | None, evidence: Path | None) -> Config:

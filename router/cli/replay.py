@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from router.cli.options import FAILED, USAGE, ConfigOption, fail, warn
+from router.cli.options import FAILED, USAGE, ConfigOption, fail, targets_of, warn
 from router.clock import SYSTEM_CLOCK
 from router.config import default_config_path, load_config
 from router.errors import ParsimonyError
@@ -70,7 +70,7 @@ def replay(
         plan = make_plan(
             load_config(config or default_config_path()),
             alias,
-            None if targets is None else _targets(targets),
+            None if targets is None else targets_of(targets),
             int(SYSTEM_CLOCK.wall() * 1_000),
             # Columns that were named have a meaning in flat records only.
             input_format or ("plain" if column else None),
@@ -129,13 +129,6 @@ def _keep_apart(logs: Sequence[str], written: Mapping[str, Path | None]) -> None
         own = f"what {option} writes"
         if path is not None and (other := taken.setdefault(path.resolve(), own)) != own:
             raise ValueError(f"{option}: found {path}, which is {other}; name another file")
-
-
-def _targets(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise ValueError(f"--targets: found {text!r}; allowed: numbers above 0 and up to 1, as in 0.9,0.95") from None
 
 
 def _pairs(option: str, given: Sequence[str] | None, allowed: Sequence[str] = ()) -> dict[str, str]:

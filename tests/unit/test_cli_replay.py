@@ -140,8 +140,10 @@ def test_a_log_without_any_prompt_ends_with_a_hint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        (["--targets", "high"], "--targets"),
-        (["--targets", "2"], "quality_target"),
+        *(
+            (["--targets", text], f"--targets: found {text!r}; allowed: numbers above 0 and up to 1, such as 0.9,0.95")
+            for text in ("high", "", "0.9,", "2", "0", "-1", "nan", "inf", "0.9,1.1")
+        ),
         (["--alias", "nobody"], "--alias"),
         (["--input-format", "xml"], "--input-format"),
         (["--column", "model"], "--column"),

@@ -105,6 +105,11 @@ def _print(findings: Findings, span: ReportPeriod) -> None:
     )
     for reason, count in findings.unchecked.most_common():
         typer.echo(f"not checked: {count} x {reason}")
+    if findings.outdated_count:
+        typer.echo(
+            f"{_counted(findings.outdated_count, 'record')} at a price that another one in the price file has replaced "
+            "since: `parsimony ledger reprice` corrects what was booked"
+        )
     if not findings.total:
         what = "everything else" if findings.unchecked else "everything"
         typer.echo(f"{what} agrees: costs and counterfactuals, drivers, roll-ups, machines, measurements")
@@ -161,5 +166,6 @@ def _as_json(findings: Findings, span: ReportPeriod) -> dict[str, Any]:
         "difference_count": findings.total,
         "differences_by_column": dict(findings.counts),
         "first_differences": [asdict(each) for each in findings.first],
+        "outdated_count": findings.outdated_count,
         "unchecked": dict(findings.unchecked),
     }

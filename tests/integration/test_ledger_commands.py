@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from datetime import date
 from functools import partialmethod
 from multiprocessing import get_context
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
@@ -205,6 +207,20 @@ def halve_small(prices: Path) -> None:
     corrected = text.replace('input: "0.5"\n        output: "1.5"', 'input: "0.25"\n        output: "0.75"')
     assert corrected != text
     prices.write_text(corrected, encoding="utf-8")
+
+
+@pytest.mark.usefixtures("booked")
+def test_verifying_tells_of_a_correction_that_is_due(run: Command, prices: Path) -> None:
+    due = "at a price that another one in the price file has replaced since"
+    assert due not in run("report", "verify", *SPAN).stdout
+    file = yaml.safe_load(prices.read_text(encoding="utf-8"))
+    late = {"effective_from": date(2026, 1, 1), "input": "0.4", "output": "1.2", "source": "a late notice"}
+    file["models"]["gpt-3.5-turbo"]["prices"].append(late)
+    prices.write_text(yaml.safe_dump(file), encoding="utf-8")
+    told = run("report", "verify", *SPAN)
+    assert (told.exit_code, f"2 records {due}" in told.stdout) == (0, True)
+    run("ledger", "reprice", "--model", "gpt-3.5-turbo", *SPAN, *BECAUSE, "--yes")
+    assert due not in run("report", "verify", *SPAN).stdout
 
 
 @pytest.mark.usefixtures("booked")

@@ -10,15 +10,19 @@ import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from array import array
+from fcntl import ioctl
 from pathlib import Path
-from typing import Any
+from termios import FIONREAD
+from typing import Any, BinaryIO
 
+import psutil
 import pytest
 from typer.testing import CliRunner, Result
 
 from router.cli.app import app
 from tests.support.logs import CONFIG, as_csv, as_lines, pair, pairs, write
-from tests.support.server import ROOT
+from tests.support.server import ROOT, wait_until
 
 
 def run(*words: str, stdin: bytes | None = None) -> Result:
@@ -182,6 +186,13 @@ def test_the_progress_is_for_terminals(log: str, monkeypatch: pytest.MonkeyPatch
     assert "replaying" not in run(log, "--no-progress").stderr
 
 
+def sleeps_for_want_of(pipe: BinaryIO, pid: int) -> bool:
+    """Between two reads of what came at once, a signal is heard only when more comes."""
+    left = array("i", [0])
+    ioctl(pipe, FIONREAD, left)
+    return left[0] == 0 and psutil.Process(pid).status() == psutil.STATUS_SLEEPING
+
+
 def test_ctrl_c_is_no_crash(tmp_path: Path) -> None:
     """The log is a pipe that nobody closes: the replay waits for more when it is interrupted."""
     pipe = tmp_path / "pipe"
@@ -191,6 +202,7 @@ def test_ctrl_c_is_no_crash(tmp_path: Path) -> None:
     with pipe.open("wb") as log:  # opens when the other side reads
         log.write(as_lines(pairs(3)))
         log.flush()
+        wait_until("it waits for more", lambda: sleeps_for_want_of(log, process.pid))
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130

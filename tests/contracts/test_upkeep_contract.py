@@ -45,9 +45,9 @@ def test_sums_are_the_same_however_they_were_damaged(engine: Engine, damage: str
     with writing(engine) as connection:
         connection.execute(text(damage))
     told: list[tuple[int, int]] = []
-    assert rebuild_rollups(engine, lambda done, total: told.append((done, total))) == 11
+    assert rebuild_rollups(engine, lambda done, total: told.append((done, total))) == 3
     assert SqlBooks(engine).cells(*EVER, BY) == before
-    assert told == [(day, 11) for day in range(1, 12)]
+    assert told == [(1, 3), (2, 3), (3, 3)], "nothing is looked at where there is nothing"
 
 
 def test_records_are_let_go_a_few_thousand_at_a_time_where_nobody_can_wait_for_all(engine: Engine) -> None:

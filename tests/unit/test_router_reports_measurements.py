@@ -39,5 +39,10 @@ def test_what_another_shadow_measured_is_not_its_own() -> None:
     ]
 
 
+def test_a_shadow_whose_process_died_kept_nothing() -> None:
+    assert list(unlike(replace(SHADOW, status="abandoned", detail={}), REQUEST)) == []
+    assert [column for column, *_ in unlike(replace(SHADOW, status="error", detail={}), REQUEST)] != []
+
+
 def test_a_judge_has_no_counterfactual_to_keep() -> None:
     assert list(unlike(replace(SHADOW, kind="judge", detail={}), REQUEST)) == []

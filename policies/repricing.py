@@ -105,6 +105,12 @@ def baseline_usage(record: SpendRecord) -> TokenUsage:
     )
 
 
+def kept_usage(input_tokens: int, output_tokens: int, cached: int, written: int) -> list[int] | None:
+    """What a shadow keeps of the counterfactual that it measures, as `measured_usage` reads it: nothing where no prompt
+    cache took anything off."""
+    return [input_tokens, output_tokens, cached, written] if cached or written else None
+
+
 def measured_usage(record: SpendRecord) -> TokenUsage:
     """Of a shadow: the counterfactual that it measures, where a prompt cache took something off that. Raises
     ValueError."""

@@ -15,6 +15,7 @@ from router.api.admin_source import AdminSource
 from router.clock import SYSTEM_CLOCK
 from router.errors import ConfigError, InvalidRequest
 from router.prices import UnknownCurrency
+from router.reports.dimensions import where_of
 from router.reports.exports.drawing import Picture
 from router.reports.exports.formats import CONTENT_TYPES
 from router.reports.files import FileFormat, OverviewFormat, overview_as_bytes, table_as_bytes
@@ -63,8 +64,7 @@ def _where(
     tier: _Names = None,
     status: _Names = None,
 ) -> dict[str, tuple[str, ...]]:
-    given = {name: values for name, values in locals().items() if values}
-    return {name: tuple(dict.fromkeys(values)) for name, values in given.items()}
+    return where_of(locals())
 
 
 WhereOf = Annotated[dict[str, tuple[str, ...]], Depends(_where)]

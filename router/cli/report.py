@@ -29,7 +29,6 @@ from router.cli.report_options import (
     TimezoneOption,
     ToOption,
     UserFilter,
-    filters,
     terms,
 )
 from router.cli.report_output import write_focus, write_overview, write_table
@@ -78,14 +77,11 @@ def savings(
 
     Without --by, in several ways at once; html and parquet, which hold one table, are by team then.
     """
-    where = filters(
-        team=team, project=project, key=key, user=user, tag=tag, model=model, provider=provider, alias=alias,
-        reason=reason, task=task, tier=tier, status=status,
-    )  # fmt: skip
     with administration(config) as services:
         asked = terms(
             services, from_text=from_text, to_text=to_text, period=period, timezone=timezone, currency=currency,
-            where=where,
+            team=team, project=project, key=key, user=user, tag=tag, model=model, provider=provider, alias=alias,
+            reason=reason, task=task, tier=tier, status=status,
         )  # fmt: skip
         if output == "focus":
             write_focus(services, asked, by or (), place)
@@ -122,14 +118,11 @@ def chargeback(
     config: ConfigOption = None,
 ) -> None:
     """Share out all that a period really cost, idle machines too: by team, unless --by says otherwise."""
-    where = filters(
-        team=team, project=project, key=key, user=user, tag=tag, model=model, provider=provider, alias=alias,
-        reason=reason, task=task, tier=tier, status=status,
-    )  # fmt: skip
     with administration(config) as services:
         asked = terms(
             services, from_text=from_text, to_text=to_text, period=period, timezone=timezone, currency=currency,
-            where=where,
+            team=team, project=project, key=key, user=user, tag=tag, model=model, provider=provider, alias=alias,
+            reason=reason, task=task, tier=tier, status=status,
         )  # fmt: skip
         if output == "focus":
             write_focus(services, asked, by or (), place)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from router.cli.admin import now
-from router.reports.dimensions import DIMENSIONS, Where
+from router.reports.dimensions import DIMENSIONS, where_of
 from router.reports.library import ReportTerms
 from router.reports.periods import report_period
 from router.services import AdminServices
@@ -62,10 +62,6 @@ TierFilter = Annotated[list[str] | None, _only("tier")]
 StatusFilter = Annotated[list[str] | None, _only("status")]
 
 
-def filters(**given: list[str] | None) -> Where:
-    return {name: tuple(dict.fromkeys(values)) for name, values in given.items() if values}
-
-
 def terms(
     services: AdminServices,
     *,
@@ -74,9 +70,10 @@ def terms(
     period: str | None,
     timezone: str,
     currency: str,
-    where: Where,
+    **only: list[str] | None,
 ) -> ReportTerms:
-    """Raises ValueError with a sentence for a time that is none or a team that there is not."""
+    """`only` are the filters. Raises ValueError with a sentence for a time that is none or a team that there is not."""
+    where = where_of(only)
     for team in where.get("team", ()):
         team_of(services, team)
     span = report_period(now(), from_text=from_text, to_text=to_text, name=period, timezone=timezone)

@@ -20,9 +20,9 @@ from router.delivery.destinations import destination_of
 from router.delivery.making import make_files
 from router.delivery.schedule import place
 from router.delivery.scheduler import ReportFile, ReportScheduler
-from router.hardware import uses_in
 from router.lineup import line_up
 from router.reports.exports.focus import Account
+from router.reports.library import machine_names
 from router.reports.periods import unix_ms
 from router.services import AdminServices
 from router.stores import redis_keys
@@ -100,5 +100,4 @@ class BooksAreWhole:
 def running_machines(config: Config) -> tuple[str, ...]:
     """Those whose hours the writer closes, as `router.cli.closing` chooses them."""
     active = {deployment.name for deployment in line_up(config).active}
-    own = (ROUTER if name is None else name for _, name, _ in uses_in(config))
-    return tuple(name for name in own if name == ROUTER or name in active)
+    return tuple(name for name in machine_names(config) if name == ROUTER or name in active)

@@ -12,6 +12,7 @@ import orjson
 from policies.baseline import Baseline
 from policies.catalog import Deployment, Price
 from policies.pricing import cost_nusd, cost_of_tokens_nusd, prompt_cache_discount_nusd
+from policies.repricing import kept_usage
 from policies.routing import Choice
 from policies.spend import SpendRecord
 from policies.usage import NO_USAGE, TokenUsage
@@ -319,10 +320,10 @@ def _detail(accepted: Accepted, outcome: Outcome) -> dict[str, Any]:
 def _of_measured(measures: Measured) -> dict[str, Any]:
     """What repricing must know of a shadow's request: who served it, and what of its counterfactual was discounted."""
     usage, found = measures.usage, {"measured_deployment": measures.deployment}
-    if not usage.cached_input_tokens and not usage.cache_write_input_tokens:
-        return found
-    counts = usage.input_tokens, usage.output_tokens, usage.cached_input_tokens, usage.cache_write_input_tokens
-    return {**found, "measured_usage": list(counts)}
+    kept = kept_usage(
+        usage.input_tokens, usage.output_tokens, usage.cached_input_tokens, usage.cache_write_input_tokens
+    )
+    return found if kept is None else {**found, "measured_usage": kept}
 
 
 def _reckoned(charge: Charge, answer: AnswerFacts | None) -> dict[str, Any]:

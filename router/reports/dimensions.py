@@ -78,6 +78,11 @@ Where = Mapping[str, Collection[str]]
 """By name of a facet, the names that are let in: of a request's tags, one must be among them."""
 
 
+def where_of(given: Mapping[str, Collection[str] | None]) -> dict[str, tuple[str, ...]]:
+    """What somebody gave to be restricted to: a name that is given twice is let in once, and nothing lets in all."""
+    return {name: tuple(dict.fromkeys(values)) for name, values in given.items() if values}
+
+
 def check_dimensions(names: Sequence[str], allowed: Sequence[str] = DIMENSIONS) -> None:
     """Raises WrongParameter for a name that is none, or that comes twice."""
     for name in names:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from router.answer_lengths import answer_lengths_beside
 from router.config import Config
+from router.hardware import uses_in
 from router.prices import PriceFileError, load_prices
 from router.reports.account import Account, Question, take_account
 from router.reports.basis import provenance
@@ -82,17 +83,16 @@ def account_of(source: ReportSource, terms: ReportTerms, by: tuple[str, ...], *,
         where=terms.where,
         currency=_currency(source.config, terms),
         baseline_deployments=source.baseline_deployments,
-        machines=machines_of(source.config),
+        machines=machine_names(source.config),
         spread=spread,
         lengths=answer_lengths_beside(source.config.prices),
     )
     return take_account(source.books, question)
 
 
-def machines_of(config: Config) -> tuple[str, ...]:
-    """Whose hours are to be closed."""
-    own = [deployment.name for deployment in config.deployments if deployment.hardware is not None]
-    return (*own, *([ROUTER] if config.router_hardware is not None else []))
+def machine_names(config: Config) -> tuple[str, ...]:
+    """Those with hardware, whose hours are to be closed: deployments, or the router."""
+    return tuple(ROUTER if name is None else name for _, name, _ in uses_in(config))
 
 
 def prices_sha256(config: Config) -> str:

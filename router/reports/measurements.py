@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from policies.repricing import kept_usage
 from policies.spend import SpendRecord
 
 _ALIKE = (
@@ -19,16 +20,14 @@ def unlike(record: SpendRecord, request: SpendRecord) -> Iterator[tuple[str, obj
         if found != expected:
             yield column, found, expected
     if record.kind == "shadow" and record.status != "abandoned":  # whoever booked that one knew no more of it
-        kept = {"measured_deployment": request.deployment, "measured_usage": _discounted(request)}
+        kept = {"measured_deployment": request.deployment, "measured_usage": _usage_kept_of(request)}
         for name, expected in kept.items():
             if record.detail.get(name) != expected:
                 yield f"detail.{name}", record.detail.get(name), expected
 
 
-def _discounted(request: SpendRecord) -> list[int] | None:
-    """The counterfactual's tokens, as a shadow keeps them where a prompt cache took something off their price."""
+def _usage_kept_of(request: SpendRecord) -> list[int] | None:
+    """Of its fields as they are, be they tokens that can be or not."""
     cached = request.detail.get("baseline_cached_input_tokens", 0)
     written = request.detail.get("baseline_cache_write_input_tokens", 0)
-    if not cached and not written:
-        return None
-    return [request.baseline_input_tokens, request.baseline_output_tokens, cached, written]
+    return kept_usage(request.baseline_input_tokens, request.baseline_output_tokens, cached, written)

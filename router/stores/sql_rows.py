@@ -149,7 +149,7 @@ def repriced_texts(record: SpendRecord, amounts: Amounts) -> tuple[Values, Value
 def record_of(row: Row[Any]) -> SpendRecord:
     """The inverse, of a row of the view with all its columns. By their places: by their names takes twice as long."""
     detail = join_detail(row[_TEMPLATE_AT], bytes(row[_DETAIL_NUMBERS_AT]))
-    return SpendRecord(**dict(zip(FIELD_NAMES, (*_plain_fields(row), detail), strict=True)))
+    return SpendRecord.from_json(dict(zip(FIELD_NAMES, (*_plain_fields(row), detail), strict=True)))
 
 
 def without_nul(value: Any) -> Any:

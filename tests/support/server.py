@@ -272,11 +272,12 @@ class Server:
         with self.redis() as client:
             return sum(client.hlen(key) for key in client.keys("{parsimony}:pending:*"))
 
-    def pending_of(self, worker: psutil.Process) -> int:
+    def pending_of(self, worker: psutil.Process) -> set[str]:
         """Of these, the requests of one worker, whose name in Redis is that of its open spool."""
         spools = [Path(file.path) for file in worker.open_files() if file.path.endswith(".spool")]
+        keys = [redis_keys.pending(spool.stem.rpartition("-")[0]) for spool in spools]
         with self.redis() as client:
-            return sum(client.hlen(redis_keys.pending(spool.stem.rpartition("-")[0])) for spool in spools)
+            return {request_id.decode() for key in keys for request_id in client.hkeys(key)}
 
     def booked(self, timeout_s: float = 15.0) -> int:
         """How many records there are, once nothing is pending and nothing is on its way to the ledger."""

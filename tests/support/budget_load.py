@@ -241,7 +241,8 @@ def assert_books_agree(server: Server) -> None:
             if bucket_ms:
                 _assert_parts_agree(name, fields, of_user)
             else:
-                assert fields.get("spent", 0) == sum(of_user.values()), f"counter and ledger differ: {name}"
+                counted, booked = fields.get("spent", 0), sum(of_user.values())
+                assert counted == booked, f"{name}: the counter is {counted - booked:+d} from the ledger"
     assert server.pending() == 0
     with server.redis() as client:
         assert client.xlen("{parsimony}:spend:dead") == 0

@@ -16,7 +16,6 @@ from router.pipeline.chat import ChatPipeline
 from router.pipeline.dispatch import Dispatcher
 from router.pipeline.models import Models
 from router.stores.administration import unix_ms
-from router.stores.counters import window_of
 from router.stores.local_admission import LocalAdmissionStore
 from router.stores.redis_budgets import RedisBudgets
 from router.stores.sql_books import SqlBooks
@@ -57,8 +56,7 @@ class AdminServices:
 
     def seed(self, budget: Budget) -> None:
         """Starts a budget's counters at what its subject has used in this window already."""
-        now = self.clock.now()
-        self.budgets.seed(budget, self.used_in(budget, window_of(budget, now)), now)
+        self.budgets.seed(budget, self.used_in, self.clock.now())
 
     def used_in(self, budget: Budget, period: Period) -> dict[tuple[str, int], int]:
         """What counts against `budget` in `period`, by the ledger: by end user, and by part of a rolling window."""

@@ -26,6 +26,7 @@ from router.pipeline.authenticate import STALE_SECONDS
 from router.reports.budgets import forecast
 from router.services import AdminServices
 from router.stores.administration import unix_ms, user_states
+from router.stores.redis_admission import LEASE_SECONDS
 from router.stores.redis_janitor import Janitor
 from router.stores.spool import replay_dead
 from router.stores.sql_partitions import drop_rows_before, make_partitions_ahead, months_before
@@ -36,6 +37,8 @@ _REHOLD_SECONDS = 4.0
 """After a loss, longer than a worker takes to notice it and to hold again what its requests under way held."""
 _KNOWN_SECONDS = STALE_SECONDS + 2.0
 """Until each worker has read a new budget, and the ledger has what it let in before."""
+_SWEPT_SECONDS = LEASE_SECONDS + 5.0
+"""After another Redis answers, until what dead workers hold there has been booked: workers get the time of a lease."""
 _SEEDING_SECONDS = 0.5
 """For how long to seed in one round. A sum over the ledger takes a millisecond, or a second of a large one."""
 _RECONCILE_SECONDS = 600.0
@@ -105,12 +108,16 @@ class Housekeeper:
         """Counts what is in the ledger alone: of new budgets, and all of them where another Redis answers.
 
         A worker that had not read a new budget yet booked its requests to the ledger. A replica that took over may
-        lack the last that was booked; workers send the records again, but whose use it counts it cannot tell.
+        lack the last that was booked; workers send the records again, but whose use it counts it cannot tell. Nor
+        does a worker that has died send again what it settled: the replica holds that still, and it is booked at its
+        reservation. So the counters are compared with the ledger soon.
         Thousands are spread over rounds, and a new budget does not wait for them: the last that fell due comes first.
         """
         now_s, run_id = self._clock.monotonic(), self._admin.budgets.run_id()
-        known = self._seed_at_s if run_id == self._run_id else {}
-        self._run_id = run_id
+        known = self._seed_at_s
+        if run_id != self._run_id:
+            self._run_id, known = run_id, {}
+            self._reconcile_at_s = min(self._reconcile_at_s, now_s + _SWEPT_SECONDS)
         self._seed_at_s = {budget.id: known.get(budget.id, now_s + _KNOWN_SECONDS) for budget in budgets}
         due = [budget for budget in budgets if now_s >= self._seed_at_s[budget.id]]
         for budget in sorted(due, key=lambda budget: self._seed_at_s[budget.id], reverse=True):

@@ -26,6 +26,8 @@ CLOCK_SECONDS = 60.0
 Used = dict[tuple[str, int], int]
 """What counts against a budget by (end user, part of a rolling window), as `Ledger.usage` gives it."""
 UsageOf = Callable[[Budget, Period], Used]
+CounterAmounts = tuple[str, list[Any]]
+"""A counter's key; when it expires, and pairs of part ("" where it has none) and amount."""
 
 ROLLING_GRACE_SECONDS = 172_800
 """How long the counter of a rolling window outlives twice the window: longer than any request holds something in it."""
@@ -52,7 +54,18 @@ local function raise(key, expires_at, first)
   end
 end
 """
-_SEED = _RAISE + "raise(KEYS[1], ARGV[1], 2)"
+
+# KEYS: counter. ARGV: how often it had been lowered before the ledger was summed up; then as above.
+_SEED = (
+    _RAISE
+    + """
+if (redis.call('HGET', KEYS[1], 'lowered') or '0') ~= ARGV[1] then
+  return 0
+end
+raise(KEYS[1], ARGV[2], 3)
+return 1
+"""
+)
 
 # KEYS: counter, claim to recount. ARGV: whose the claim is, for how long to renew it; then as above.
 _RECOUNT = (
@@ -139,15 +152,37 @@ class RedisBudgets:
             for (budget, user), period, counter in zip(wanted, periods, counters, strict=True)
         ]
 
-    def seed(self, budget: Budget, used: Used, now: datetime) -> None:
+    def seed(self, budget: Budget, used: UsageOf, now: datetime) -> None:
         """Raises the counters of a budget to what its subject has used already in this window.
 
-        Never lowers them: the ledger may lag behind what is settled.
+        Never lowers them: the ledger may lag behind what is settled. Nor raises what is lowered meanwhile, by the
+        truth about a request that was booked at its reservation.
         """
-        for batch in _batches(_amounts(budget, used, now)):
+        period = window_of(budget, now)
+        lacking = self._lacking(_amounts(budget, used(budget, period), now))
+        if lacking:
+            self._drained()  # where it takes too long: rather too high, until they are compared, than too low
+            self._raise(lacking, _amounts(budget, used(budget, period), now))
+
+    def _lacking(self, amounts: Iterable[CounterAmounts]) -> dict[str, bytes]:
+        """The counters that have less than `amounts`, and how often each has been lowered."""
+        lacking: dict[str, bytes] = {}
+        for batch in _batches(amounts):
+            with self._redis.pipeline(transaction=False) as pipeline:
+                for key, (_, *pairs) in batch:
+                    pipeline.hmget(key, "lowered", *["spent" if part == "" else f"b{part}" for part in pairs[::2]])
+                for (key, (_, *pairs)), (lowered, *known) in zip(batch, pipeline.execute(), strict=True):
+                    if any(amount > int(have or 0) for amount, have in zip(pairs[1::2], known, strict=True)):
+                        lacking[key] = lowered or b"0"
+        return lacking
+
+    def _raise(self, lowered: Mapping[str, bytes], amounts: Iterable[CounterAmounts]) -> None:
+        """Those of `amounts` whose counter has been lowered as often as before, and no others."""
+        for batch in _batches(amounts):
             with self._redis.pipeline(transaction=False) as pipeline:
                 for key, arguments in batch:
-                    self._seed(keys=[key], args=arguments, client=pipeline)
+                    if key in lowered:
+                        self._seed(keys=[key], args=[lowered[key], *arguments], client=pipeline)
                 pipeline.execute()
 
     def whole(self) -> bool:
@@ -207,14 +242,14 @@ class RedisBudgets:
         sums = used(budget, period)
         users: Collection[str] = {user for user, _ in sums} if budget.is_of_every_user else ("",)
         counters = {user: counter_of(budget, period, user if budget.is_of_every_user else None) for user in users}
-        before = dict(zip(counters, self._spent_texts(counters.values()), strict=True))
-        if all(int(before[user]) == sums.get((user, 0), 0) for user in users) or not self._drained():
+        before = dict(zip(counters, self._spent_and_lowered(counters.values()), strict=True))
+        if all(int(before[user][0]) == sums.get((user, 0), 0) for user in users) or not self._drained():
             return 0
         sums = used(budget, period)
         corrected, moving = 0, Used()
         for user, counter in counters.items():
-            amount, known = sums.get((user, 0), 0), int(before[user])
-            arguments: list[bytes | int] = [before[user], amount, counter.expires_at_s]
+            amount, known = sums.get((user, 0), 0), int(before[user][0])
+            arguments: list[bytes | int] = [before[user][0], amount, counter.expires_at_s]
             if amount != known and self._reconcile(keys=[counter.key], args=arguments):
                 logger.warning(
                     "the counter of budget %s was off by %s: set to the ledger's %s",
@@ -223,15 +258,15 @@ class RedisBudgets:
                 corrected += 1
             elif amount > known:
                 moving[user, 0] = amount
-        if moving:
-            self.seed(budget, moving, now)
+        lowered = {counters[user].key: before[user][1] for user, _ in moving}
+        self._raise(lowered, _amounts(budget, moving, now))
         return corrected
 
-    def _spent_texts(self, counters: Collection[BudgetCounter]) -> list[bytes]:
+    def _spent_and_lowered(self, counters: Collection[BudgetCounter]) -> list[tuple[bytes, bytes]]:
         with self._redis.pipeline(transaction=False) as pipeline:
             for counter in counters:
-                pipeline.hget(counter.key, "spent")
-            return [found or b"0" for found in pipeline.execute()]
+                pipeline.hmget(counter.key, "spent", "lowered")
+            return [(spent or b"0", lowered or b"0") for spent, lowered in pipeline.execute()]
 
     def time_s(self) -> float:
         """Redis's own, in Unix seconds."""
@@ -255,8 +290,7 @@ class RedisBudgets:
         return None if policy in (None, "noeviction") else str(policy)
 
 
-def _amounts(budget: Budget, used: Used, now: datetime) -> Iterator[tuple[str, list[Any]]]:
-    """Each counter of a budget with when it expires, and pairs of bucket ("" for none) and amount."""
+def _amounts(budget: Budget, used: Used, now: datetime) -> Iterator[CounterAmounts]:
     if budget.unit == "parallel":
         return  # nothing of it is ever spent
     period = window_of(budget, now)
@@ -276,7 +310,7 @@ def _amounts(budget: Budget, used: Used, now: datetime) -> Iterator[tuple[str, l
         yield counter.key, [expires_at_s, *pairs]
 
 
-def _batches(amounts: Iterable[tuple[str, list[Any]]]) -> Iterator[list[tuple[str, list[Any]]]]:
+def _batches(amounts: Iterable[CounterAmounts]) -> Iterator[list[CounterAmounts]]:
     """So many at a time that a budget of every user takes no round trip for each of them."""
     left = iter(amounts)
     while batch := list(islice(left, _BATCH)):

@@ -55,6 +55,9 @@ local function book(b, amount)
       redis.call('EXPIRE', key, MADE_ANEW_SECONDS)
     end
   end
+  if string.sub(amount, 1, 1) == '-' then
+    redis.call('HINCRBY', key, 'lowered', 1) -- or whoever has summed up the ledger before would raise it again
+  end
   local spent = redis.call('HINCRBY', key, 'spent', amount)
   if ARGV[at + 3] ~= '0' and string.format('%.0f', spent) == amount then
     redis.call('EXPIREAT', key, ARGV[at + 3])

@@ -79,7 +79,7 @@ def test_a_refusal_is_told_of_as_long_as_its_window_lasts(
 @pytest.mark.parametrize("window", ["hour", "day", "week", "month", "quarter", "year", "lifetime"])
 def test_a_seeded_counter_is_read_in_its_window_and_in_no_other(client: redis.Redis, window: str) -> None:
     seeded, budgets = budget(window=window), RedisBudgets(client)
-    budgets.seed(seeded, {("", 0): 400}, NOW)
+    budgets.seed(seeded, used_of({("", 0): 400}), NOW)
     (state,) = budgets.states([seeded], NOW)
     assert (state.spent, state.reserved, state.available, state.window_label) == (
         400, 0, 600, window_of(seeded, NOW).label,
@@ -93,33 +93,33 @@ def test_a_seeded_counter_is_read_in_its_window_and_in_no_other(client: redis.Re
 def test_seeding_raises_and_never_lowers(client: redis.Redis) -> None:
     seeded, budgets = budget(), RedisBudgets(client)
     for amount, expected in ((400, 400), (300, 400), (500, 500)):
-        budgets.seed(seeded, {("", 0): amount}, NOW)
+        budgets.seed(seeded, used_of({("", 0): amount}), NOW)
         assert used_in(budgets, seeded) == (expected, 0)
 
 
 def test_seeding_keeps_what_is_held_and_for_as_long_as_it_may_be(client: redis.Redis) -> None:
     rate, budgets = budget(window="minute", unit="tokens"), RedisBudgets(client)
     client.hset(counter(rate).key, "reserved", 70)
-    budgets.seed(rate, {("", NOW_MS // 1_000): 30}, NOW)
+    budgets.seed(rate, used_of({("", NOW_MS // 1_000): 30}), NOW)
     assert used_in(budgets, rate) == (30, 70)
     assert int(client.time()[0]) + client.ttl(counter(rate).key) > NOW.timestamp() + 86_400
 
 
 def test_a_rolling_window_is_read_as_of_now(client: redis.Redis) -> None:
     budgets = RedisBudgets(client)
-    budgets.seed(ROLLING, {("", BUCKET - 10): 5, ("", BUCKET): 7}, NOW)
+    budgets.seed(ROLLING, used_of({("", BUCKET - 10): 5, ("", BUCKET): 7}), NOW)
     assert used_in(budgets, ROLLING) == (12, 0)
     assert used_in(budgets, ROLLING, NOW + timedelta(minutes=MAX_BUCKETS - 10)) == (12, 0)
     assert used_in(budgets, ROLLING, NOW + timedelta(minutes=MAX_BUCKETS - 9)) == (7, 0)
     assert used_in(budgets, ROLLING, NOW + timedelta(minutes=MAX_BUCKETS + 1)) == (0, 0)
-    budgets.seed(ROLLING, {("", BUCKET - 10): 6, ("", BUCKET): 3}, NOW)  # part by part
+    budgets.seed(ROLLING, used_of({("", BUCKET - 10): 6, ("", BUCKET): 3}), NOW)  # part by part
     assert used_in(budgets, ROLLING) == (13, 0)
     assert int(client.hget(counter(ROLLING).key, "spent") or 0) == 13
 
 
 def test_each_user_has_a_counter_and_names_are_hashed(client: redis.Redis) -> None:
     budgets = RedisBudgets(client)
-    budgets.seed(EVERY_USER, {("ann", 0): 40, ("bob*\n", 0): 60}, NOW)
+    budgets.seed(EVERY_USER, used_of({("ann", 0): 40, ("bob*\n", 0): 60}), NOW)
     states = budgets.states([EVERY_USER, budget()], NOW, {"each": ["ann", "bob*\n", "eve"]})
     assert [(state.budget.id, state.end_user, state.spent) for state in states] == [
         ("each", "ann", 40), ("each", "bob*\n", 60), ("each", "eve", 0), ("b", "", 0),
@@ -159,7 +159,7 @@ def test_however_many_users_there_are_each_is_counted(client: redis.Redis) -> No
     sums: Used = {(f"user-{n}", 0): n + 1 for n in range(1_001)}
     everyone = {EVERY_USER.id: [user for user, _ in sums]}
     for count in (
-        lambda budgets: budgets.seed(EVERY_USER, sums, NOW),
+        lambda budgets: budgets.seed(EVERY_USER, used_of(sums), NOW),
         lambda budgets: budgets.rebuild([EVERY_USER], used_of(sums), NOW),
     ):
         client.flushall()
@@ -279,7 +279,7 @@ def test_a_counter_that_is_off_is_set_right(
 
 def test_each_users_counter_is_compared_with_what_the_ledger_has_of_them(client: redis.Redis) -> None:
     budgets = RedisBudgets(client)
-    budgets.seed(EVERY_USER, {("ann", 0): 40, ("bob", 0): 60}, NOW)
+    budgets.seed(EVERY_USER, used_of({("ann", 0): 40, ("bob", 0): 60}), NOW)
     assert budgets.reconcile(EVERY_USER, used_of({("ann", 0): 40, ("bob", 0): 50}), NOW) == 1
     states = budgets.states([EVERY_USER], NOW, {"each": ["ann", "bob"]})
     assert [state.spent for state in states] == [40, 50]
@@ -287,7 +287,7 @@ def test_each_users_counter_is_compared_with_what_the_ledger_has_of_them(client:
 
 def test_a_counter_that_moves_meanwhile_is_left_alone(client: redis.Redis) -> None:
     month, budgets = budget(), RedisBudgets(client)
-    budgets.seed(month, {("", 0): 400}, NOW)
+    budgets.seed(month, used_of({("", 0): 400}), NOW)
     asked = 0
 
     def used(of: Budget, period: Period) -> Used:
@@ -306,7 +306,7 @@ def test_a_counter_ahead_of_a_ledger_that_lags_is_left_alone(
 ) -> None:
     monkeypatch.setattr("router.stores.redis_budgets._DRAIN_SECONDS", 0.05)
     month, budgets = budget(), RedisBudgets(client)
-    budgets.seed(month, {("", 0): 400}, NOW)
+    budgets.seed(month, used_of({("", 0): 400}), NOW)
     client.xadd(redis_keys.SPEND_STREAM, {"record": "{}"})
     assert budgets.reconcile(month, used_of({("", 0): 250}), NOW) == 0
     assert used_in(budgets, month) == (400, 0)
@@ -423,6 +423,33 @@ def test_what_the_janitor_booked_is_known_until_the_truth_comes(client: redis.Re
         client.eval(SETTLE, *settle_arguments(one, redis_keys.pending("w1")))  # type: ignore[arg-type]
     assert used_in(RedisBudgets(client), budget()) == (30, 0)
     assert not client.exists(redis_keys.abandoned("late"))
+
+
+@pytest.mark.parametrize("counted", [budget(), ROLLING], ids=["month", "rolling"])
+def test_what_the_truth_has_lowered_is_not_raised_to_what_the_ledger_had(client: redis.Redis, counted: Budget) -> None:
+    client.set(redis_keys.COUNTERS_WHOLE, "1")
+    leave_behind(client, "late", 1, {counted: 100})
+    leave_behind(client, "lost", 1, {counted: 100})
+    Janitor(client).sweep()
+    client.hincrby(counter(counted).key, "spent", -50)
+    if counted is ROLLING:
+        client.hincrby(counter(counted).key, f"b{BUCKET}", -50)
+    client.delete(redis_keys.SPEND_STREAM)
+    budgets, asked = RedisBudgets(client), 0
+    part = BUCKET if counted is ROLLING else 0
+
+    def used(of: Budget, period: Period) -> Used:
+        nonlocal asked
+        asked += 1
+        if asked == 2:  # both guesses are in the ledger, and the truth is on its way there
+            truth = Settlement("late", b"{}", True, NOW_MS, "1", counters_of([counter(counted)]), (30,))
+            client.eval(SETTLE, *settle_arguments(truth, redis_keys.pending("w1")))  # type: ignore[arg-type]
+        return {("", part): 200}
+
+    budgets.seed(counted, used, NOW)
+    assert used_in(budgets, counted) == (80, 0), "the truth must not be lost"
+    budgets.seed(counted, used_of({("", part): 130}), NOW)
+    assert used_in(budgets, counted) == (130, 0)
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_a_key_of_another_slot_would_be_refused(client: redis.Redis) -> None:
 async def test_every_script_runs_on_a_cluster(client: redis.Redis, cluster_url: str) -> None:
     budgets = RedisBudgets(client)
     for budget in BUDGETS:
-        budgets.seed(budget, {}, NOW)
+        budgets.seed(budget, lambda *_: {("", 0): 1}, NOW)
     assert budgets.rebuild(BUDGETS, lambda budget, period: {}, NOW)
     connection = await RedisConnection.open(cluster_url, timeout_s=2, scripts=SCRIPTS)
     store = RedisAdmissionStore(connection, "w1")

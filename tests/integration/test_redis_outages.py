@@ -519,5 +519,5 @@ async def test_a_counter_that_is_there_is_not_lowered(server: Server) -> None:
         await admit(store, "r0")
         store.settle(settlement("r0", cost=700))
         await store.drain(5)
-    RedisBudgets(server.client).seed(BUDGET, {("", 0): 500}, NOW)
+    RedisBudgets(server.client).seed(BUDGET, lambda *_: {("", 0): 500}, NOW)
     assert server.spent_and_reserved() == (700, 0)

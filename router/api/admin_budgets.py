@@ -125,14 +125,14 @@ def add_spenders_and_changes(router: APIRouter, services: AdminSource) -> None:
     def list_changes(
         caller: CallerOf,
         target: str | None = None,
-        before_ms: int | None = None,
+        before: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
         limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
     ) -> dict[str, Any]:
-        """`target` is the beginning of an entry's name; `before_ms` (Unix milliseconds) turns the page."""
+        """`target` is the beginning of an entry's name; `before`, the id of the last entry seen, turns the page."""
         if caller.only_team is None:
-            found = services.directory.audit(target=target, before_ms=before_ms, limit=limit)
+            found = services.directory.audit(target=target, before=before, limit=limit)
         else:
-            found = audit_of_team(services.directory, caller.only_team, target, before_ms, limit)
+            found = audit_of_team(services.directory, caller.only_team, target, before, limit)
         return {"entries": [audit_entry_as_json(entry) for entry in found]}
 
 

@@ -75,6 +75,7 @@ USERS = {
     ]
 }
 _CHANGE: dict[str, Any] = {
+    "id": 812,
     "at": "2026-11-03T08:15:00.000+00:00",
     "actor": "key:key_9ed63f609a61a963",
     "action": "budget.change",

@@ -17,12 +17,16 @@ def audit(
         str | None, typer.Option("--target", help="Only entries whose name begins so, such as team:support.")
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1_000, help="How many to show.")] = 50,
+    before: Annotated[
+        int | None, typer.Option("--before", min=1, metavar="ID", help="Only what came before this entry of --json.")
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the changes of teams, projects, keys and budgets, the newest first."""
     with administration(config) as services:
-        entries = [audit_entry_as_json(entry) for entry in services.directory.audit(target=target, limit=limit)]
+        found = services.directory.audit(target=target, before=before, limit=limit)
+    entries = [audit_entry_as_json(entry) for entry in found]
     if as_json:
         print_json(entries)
     else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from policies.budget import Budget
 from router.cli.admin import (
@@ -15,10 +14,11 @@ from router.cli.admin import (
     print_facts,
     print_json,
     print_table,
+    print_whole,
     states_or_warning,
 )
 from router.cli.options import ConfigOption, JsonOption
-from router.reports.budgets import budget_table
+from router.reports.budgets import STANDING_COLUMNS, budget_table
 from router.stores.administration import team_of
 from router.stores.base import TeamInfo
 from router.stores.entries import budget_state_as_json, key_as_json, key_state, team_as_json
@@ -82,7 +82,7 @@ def show(team_id: TeamArgument, config: ConfigOption = None, as_json: JsonOption
         return
     print_facts(_facts(team, budgets))
     if states:
-        Console().print(budget_table(states))
+        print_whole(budget_table(states), STANDING_COLUMNS)
     print_table(
         ("key", "name", "role", "state"), [(key.id, key.name, key.role, key_state(key, now_ms())) for key in keys]
     )

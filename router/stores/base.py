@@ -75,7 +75,7 @@ class ProjectInfo:
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
     """One change: who (`key:<id>`, `cli:<login>`, `config`), when, what (`budget.change`), to which entry, and
-    its JSON values before and after; None where there was, or is, nothing."""
+    its JSON values before and after; None where there was, or is, nothing. Ids grow; one to be recorded has none."""
 
     at_ms: int
     actor: str
@@ -83,6 +83,7 @@ class AuditEntry:
     target: str
     before: dict[str, Any] | None
     after: dict[str, Any] | None
+    id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,9 +236,10 @@ class Directory(AlertBook, Protocol):
         ...
 
     def audit(
-        self, *, target: str | None = None, before_ms: int | None = None, limit: int = 100
+        self, *, target: str | None = None, before: int | None = None, limit: int = 100
     ) -> tuple[AuditEntry, ...]:
-        """The changes, newest first; those of entries whose name begins with `target`, where that is given."""
+        """The changes, newest first; those of entries whose name begins with `target`, where that is given, and those
+        that came before the one with the id `before`."""
         ...
 
     def create_key(

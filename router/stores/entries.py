@@ -110,6 +110,7 @@ def key_state(key: KeyInfo, now_ms: int) -> str:
 
 def audit_entry_as_json(entry: AuditEntry) -> dict[str, Any]:
     return {
+        "id": entry.id,
         "at": as_iso(entry.at_ms),
         "actor": entry.actor,
         "action": entry.action,

@@ -281,7 +281,9 @@ def test_the_log_of_changes_is_read_a_page_at_a_time(client: TestClient) -> None
     assert everything[0]["target"] == "team:support:month"
     assert client.get("/audit", params={"target": "team:sales"}).json()["entries"] == everything[1:2]
     assert client.get("/audit", params={"limit": 1}).json()["entries"] == everything[:1]
-    assert client.get("/audit", params={"before_ms": 5}).json() == {"entries": []}
+    assert client.get("/audit", params={"before": everything[0]["id"]}).json()["entries"] == everything[1:]
+    assert client.get("/audit", params={"before": everything[-1]["id"]}).json() == {"entries": []}
+    assert client.get("/audit", params={"before": 2**63}).status_code == 422
 
 
 def test_projects(client: TestClient, services: AdminServices) -> None:

@@ -11,6 +11,9 @@ import pytest
 from router.stores.administration import audit_of_team, unix_ms
 from router.stores.base import AuditEntry, Directory, KeyInfo, ProjectInfo
 
+NOW_MS = 1_900_000_000_000
+"""Of all changes: many may be made at once."""
+
 
 class Log:
     """The record of changes, newest first, of a directory in which `support` has a project and a key."""
@@ -20,13 +23,13 @@ class Log:
         self.pages = 0
 
     def audit(
-        self, *, target: str | None = None, before_ms: int | None = None, limit: int = 100
+        self, *, target: str | None = None, before: int | None = None, limit: int = 100
     ) -> tuple[AuditEntry, ...]:
         self.pages += 1
         found = [
             entry
             for entry in self.entries
-            if entry.target.startswith(target or "") and (before_ms is None or entry.at_ms < before_ms)
+            if entry.target.startswith(target or "") and (before is None or entry.id < before)
         ]
         return tuple(found[:limit])
 
@@ -37,12 +40,12 @@ class Log:
         return (KeyInfo("key_1", "support", "k", "application", "sk", 0),) if team_id == "support" else ()
 
 
-def entry(target: str, at_ms: int = 5, **values: Any) -> AuditEntry:
-    return AuditEntry(at_ms, "cli:wei", "budget.change", target, None, values)
+def entry(target: str, number: int = 5, **values: Any) -> AuditEntry:
+    return AuditEntry(NOW_MS, "cli:wei", "budget.change", target, None, values, id=number)
 
 
-def of_support(log: Log, target: str | None = None, before_ms: int | None = None, limit: int = 100) -> list[str]:
-    found = audit_of_team(cast(Directory, log), "support", target, before_ms, limit)
+def of_support(log: Log, target: str | None = None, before: int | None = None, limit: int = 100) -> list[str]:
+    found = audit_of_team(cast(Directory, log), "support", target, before, limit)
     return [one.target for one in found]
 
 
@@ -72,21 +75,21 @@ def test_a_change_is_a_teams_or_it_is_not(change: AuditEntry, is_ours: bool) -> 
 
 def test_what_was_removed_is_known_by_what_it_was() -> None:
     values = {"subject_kind": "user", "subject_id": "support/ann"}
-    removed = AuditEntry(5, "config", "budget.remove", "user:support/ann:day", values, None)
+    removed = AuditEntry(NOW_MS, "config", "budget.remove", "user:support/ann:day", values, None)
     assert of_support(Log([removed])) == ["user:support/ann:day"]
 
 
 def test_a_teams_changes_are_found_behind_thousands_of_others() -> None:
-    others = [entry("key:key_9", at_ms, team_id="sales") for at_ms in range(5_000, 2_000, -1)]
-    log = Log([*others, *[entry(f"key:k{at_ms}", at_ms, team_id="support") for at_ms in (3, 2, 1)]])
+    others = [entry("key:key_9", number, team_id="sales") for number in range(5_000, 2_000, -1)]
+    log = Log([*others, *[entry(f"key:k{number}", number, team_id="support") for number in (3, 2, 1)]])
     assert of_support(log) == ["key:k3", "key:k2", "key:k1"]
     assert of_support(log, limit=2) == ["key:k3", "key:k2"]
-    assert of_support(log, before_ms=2) == ["key:k1"]
+    assert of_support(log, before=2) == ["key:k1"]
     assert of_support(log, target="key:k2") == ["key:k2"]
 
 
 def test_no_more_pages_are_read_than_are_needed() -> None:
-    log = Log([entry("key:k", at_ms, team_id="support") for at_ms in range(5_000, 0, -1)])
+    log = Log([entry("key:k", number, team_id="support") for number in range(5_000, 0, -1)])
     assert len(of_support(log, limit=10)) == 10
     assert log.pages == 1
 

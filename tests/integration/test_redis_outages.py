@@ -70,7 +70,6 @@ class Server:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     with redis_server(tmp_path) as private, redis.Redis.from_url(private.url) as client:
-        client.config_set("appendfsync", "always")  # what was answered is on disk
         client.set(redis_keys.COUNTERS_WHOLE, "1")
         yield Server(private, client)
 

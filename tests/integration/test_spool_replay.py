@@ -79,7 +79,6 @@ class Server:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     with redis_server(tmp_path / "redis") as private, redis.Redis.from_url(private.url) as client:
-        client.config_set("appendfsync", "always")  # what was answered is on disk
         client.set(redis_keys.COUNTERS_WHOLE, "epoch-1")
         yield Server(private, client)
 

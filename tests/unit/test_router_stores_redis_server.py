@@ -37,6 +37,25 @@ def test_data_survive_a_kill(tmp_path: Path) -> None:
         assert one.get("k") == b"v"
 
 
+def test_what_is_answered_is_written_and_put_on_disk_beside_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.readlink(f"/proc/self/fd/{file}")))
+    with redis_server(tmp_path) as server, client(tmp_path) as one:
+        assert one.config_get("appendfsync") == {"appendfsync": "no"}
+        one.set("k", "v" * 1_000)
+        written = [path for path in tmp_path.rglob("appendonly*") if path.is_file()]
+        assert sum(path.stat().st_size for path in written) > 1_000
+        server.server.sync()
+    assert sorted(synced) == sorted(map(str, written))
+    (tmp_path / "appendonly.aof").unlink()
+    server.server.sync()
+    (tmp_path / "appendonly.aof").symlink_to("appendonly.aof")
+    server.server.sync()
+    assert "cannot be put on disk" in caplog.text
+
+
 def test_it_listens_on_no_port_and_to_its_user_alone(tmp_path: Path) -> None:
     with redis_server(tmp_path), client(tmp_path) as one:
         assert one.config_get("port") == {"port": "0"}

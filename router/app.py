@@ -2,60 +2,102 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from sqlalchemy import text
 from starlette.exceptions import HTTPException
 
-from router.api.admin import admin_router
 from router.api.asgi import Receive, Scope, Send, bounded, chat_completions, send_error
 from router.api.health import health_router
 from router.api.models import models_router
 from router.errors import AdminRequired, InvalidRequest, MethodNotAllowed, ParsimonyError
 from router.openai.errors import error_body, error_headers
-from router.services import Services
+from router.services import AdminServices, Services
 from router.stores.base import Principal
 from router.stores.sql_engine import reading
 from router.version import parsimony_version
 
 HOT_PATH = "/v1/chat/completions"
+Authenticate = Callable[[Request], Awaitable[Principal]]
+ADMIN_PATHS = ("/admin", "/docs", "/openapi.json")
 REST_BODY_BYTES = 65_536
 """The largest body of any other request."""
 
 
 class Application:
-    """Dispatches between the hot endpoint and `rest`, a FastAPI app with OpenAPI documentation."""
+    """Dispatches between the hot endpoint and `rest`, a FastAPI app with OpenAPI documentation.
+
+    The admin API joins it when it is first asked for: what it imports takes as long as all else that a worker starts
+    with, and most workers are never asked.
+    """
 
     def __init__(self, services: Services) -> None:
-        self._pipeline = services.pipeline
+        self._services = services
         self._max_body_bytes = services.config.server.max_body_bytes
-        self.rest = _rest(services)
+        self._routers = [models_router(services.models, _authentication(services)), _health(services)]
+        self.rest = _rest(self._routers)
+        self._has_admin = False
+        self._joining = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == HOT_PATH:
             if scope["method"] == "POST":
-                await chat_completions(self._pipeline, self._max_body_bytes, scope, receive, send)
+                await chat_completions(self._services.pipeline, self._max_body_bytes, scope, receive, send)
             else:
                 await send_error(send, MethodNotAllowed(f"Use POST for {HOT_PATH}; found {scope['method']}."))
             return
         if scope["type"] == "http":
             receive = bounded(receive, REST_BODY_BYTES)
+            if not self._has_admin and scope["path"].startswith(ADMIN_PATHS):
+                await self._join_admin()
         await self.rest(scope, receive, send)  # type: ignore[arg-type]  # Starlette spells the same types otherwise
+
+    async def _join_admin(self) -> None:
+        """The imports in a thread, beside the requests that are served meanwhile; the rest is done in no time."""
+        async with self._joining:
+            if not self._has_admin:
+                admin_router = await asyncio.to_thread(_imported)
+                admin = admin_router(self._services.admin, _authentication(self._services))
+                self.rest = _rest([*self._routers, admin])
+                self._has_admin = True
 
 
 def create_app(services: Services) -> Application:
     return Application(services)
 
 
-def _rest(services: Services) -> FastAPI:
-    app = FastAPI(title="Parsimony", version=parsimony_version(), docs_url="/docs", redoc_url=None)
+def _imported() -> Callable[[AdminServices, Authenticate], APIRouter]:
+    from router.api.admin import admin_router
 
+    return admin_router
+
+
+def _rest(routers: Sequence[APIRouter]) -> FastAPI:
+    app = FastAPI(title="Parsimony", version=parsimony_version(), docs_url="/docs", redoc_url=None)
+    for router in routers:
+        app.include_router(router)
+    app.add_exception_handler(ParsimonyError, _render)
+    app.add_exception_handler(HTTPException, _render_http)
+    app.add_exception_handler(RequestValidationError, _render_validation)
+    app.add_exception_handler(Exception, _render_fault)  # the server's log has it all the same
+    return app
+
+
+def _authentication(services: Services) -> Authenticate:
     async def authenticated(request: Request) -> Principal:
         header = request.headers.get("authorization")
         return await services.authenticator.authenticate(header.encode() if header else None)
+
+    return authenticated
+
+
+def _health(services: Services) -> APIRouter:
+    authenticated = _authentication(services)
 
     async def require_admin(request: Request) -> Principal:
         principal = await authenticated(request)
@@ -67,16 +109,7 @@ def _rest(services: Services) -> FastAPI:
         with reading(services.admin.engine) as connection:
             connection.execute(text("SELECT 1"))
 
-    app.include_router(models_router(services.models, authenticated))
-    app.include_router(
-        health_router(services.admission, services.dispatcher, ping_sql, services.telemetry, require_admin)
-    )
-    app.include_router(admin_router(services.admin, authenticated))
-    app.add_exception_handler(ParsimonyError, _render)
-    app.add_exception_handler(HTTPException, _render_http)
-    app.add_exception_handler(RequestValidationError, _render_validation)
-    app.add_exception_handler(Exception, _render_fault)  # the server's log has it all the same
-    return app
+    return health_router(services.admission, services.dispatcher, ping_sql, services.telemetry, require_admin)
 
 
 async def _render(_: Request, error: Any) -> Response:

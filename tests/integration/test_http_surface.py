@@ -206,6 +206,19 @@ async def test_a_fault_of_ours_has_the_form_of_an_error_too(surface: Surface) ->
     assert (answer.status_code, answer.json()["error"]["type"], "secret" in answer.text) == (500, "server_error", False)
 
 
+async def test_the_admin_api_is_there_as_soon_as_somebody_asks_for_it(surface: Surface) -> None:
+    headers = surface.key(role="admin")
+    transport = httpx.ASGITransport(create_app(surface.services))  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=transport, base_url="http://here", headers=headers) as http:
+        paths = ["/admin/v1/teams", "/v1/models", "/health/live"] * 3
+        assert {answer.status_code for answer in await asyncio.gather(*map(http.get, paths))} == {200}
+        documented = (await http.get("/openapi.json")).json()["paths"]
+        assert {"/admin/v1/teams", "/v1/models", "/health/ready"} <= set(documented)
+        assert (await http.get("/docs")).status_code == 200
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(surface.services))) as stranger:  # type: ignore[arg-type]
+        assert (await stranger.get("http://here/admin/v1/teams")).status_code == 401
+
+
 # health and metrics
 
 

@@ -1,6 +1,9 @@
-"""What every test shares: property tests without deadlines, and an environment that holds nobody's credentials."""
+"""What every test shares: property tests without deadlines, and an environment that holds nobody's credentials and
+hears an interrupt."""
 
 from __future__ import annotations
+
+import signal
 
 import pytest
 from hypothesis import settings
@@ -8,6 +11,9 @@ from hypothesis import settings
 # The machine may be busy; a slow example is no failure, and a failing one must be the same for everyone.
 settings.register_profile("parsimony", deadline=None, derandomize=True)
 settings.load_profile("parsimony")
+
+# A shell's background job ignores interrupts, and hands that down to the processes that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CREDENTIALS = ("OPENAI_API_KEY", "MISTRAL_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_BASE_URL")
 

@@ -54,9 +54,9 @@ class AdminServices:
         """The same, whose changes are recorded as those of `actor`."""
         return replace(self, directory=self.directory.acting_as(actor))
 
-    def seed(self, budget: Budget) -> None:
-        """Starts a budget's counters at what its subject has used in this window already."""
-        self.budgets.seed(budget, self.used_in, self.clock.now())
+    def seed(self, budget: Budget) -> bool:
+        """As AdminStores.seed."""
+        return self.budgets.seed(budget, self.used_in, self.clock.now())
 
     def used_in(self, budget: Budget, period: Period) -> dict[tuple[str, int], int]:
         """What counts against `budget` in `period`, by the ledger: by end user, and by part of a rolling window."""

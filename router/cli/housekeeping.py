@@ -67,7 +67,7 @@ class Housekeeper:
         self._alerter = Alerter(admin.directory, courier, forecast=partial(forecast, admin.ledger), clock=clock)
         self._users_at_s = 0.0
         self._lost_at_s: float | None = None
-        self._run_id = ""
+        self._run_id: str | None = None
         self._seed_at_s: dict[str, float] = {}
         self._reconcile_at_s = clock.monotonic() + _RECONCILE_SECONDS
         self._to_reconcile: deque[Budget] = deque()
@@ -108,21 +108,21 @@ class Housekeeper:
         """Counts what is in the ledger alone: of new budgets, and all of them where another Redis answers.
 
         A worker that had not read a new budget yet booked its requests to the ledger. A replica that took over may
-        lack the last that was booked; workers send the records again, but whose use it counts it cannot tell. Nor
-        does a worker that has died send again what it settled: the replica holds that still, and it is booked at its
-        reservation. So the counters are compared with the ledger soon.
+        lack the last that was booked; workers send the records again, but whose use it counts it cannot tell. A worker
+        that has died sends nothing: what it settled last is pending there again, and the janitor books it at its
+        reservation. So the counters are compared with the ledger once it has.
         Thousands are spread over rounds, and a new budget does not wait for them: the last that fell due comes first.
         """
         now_s, run_id = self._clock.monotonic(), self._admin.budgets.run_id()
         known = self._seed_at_s
         if run_id != self._run_id:
             self._run_id, known = run_id, {}
-            self._reconcile_at_s = min(self._reconcile_at_s, now_s + _SWEPT_SECONDS)
+            self._reconcile_at_s = now_s + _SWEPT_SECONDS
         self._seed_at_s = {budget.id: known.get(budget.id, now_s + _KNOWN_SECONDS) for budget in budgets}
         due = [budget for budget in budgets if now_s >= self._seed_at_s[budget.id]]
         for budget in sorted(due, key=lambda budget: self._seed_at_s[budget.id], reverse=True):
-            self._admin.seed(budget)
-            self._seed_at_s[budget.id] = inf
+            if self._admin.seed(budget):
+                self._seed_at_s[budget.id] = inf
             if self._clock.monotonic() - now_s >= _SEEDING_SECONDS:
                 return
 

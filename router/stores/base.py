@@ -75,7 +75,7 @@ class ProjectInfo:
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
     """One change: who (`key:<id>`, `cli:<login>`, `config`), when, what (`budget.change`), to which entry, and
-    its JSON values before and after; None where there was, or is, nothing. Ids grow; one to be recorded has none."""
+    its JSON values before and after; None where there was, or is, nothing. Ids grow; 0 until it is recorded."""
 
     at_ms: int
     actor: str
@@ -236,10 +236,10 @@ class Directory(AlertBook, Protocol):
         ...
 
     def audit(
-        self, *, target: str | None = None, before: int | None = None, limit: int = 100
+        self, *, target: str | None = None, before_id: int | None = None, limit: int = 100
     ) -> tuple[AuditEntry, ...]:
         """The changes, newest first; those of entries whose name begins with `target`, where that is given, and those
-        that came before the one with the id `before`."""
+        that are older than the one with that id."""
         ...
 
     def create_key(
@@ -302,8 +302,8 @@ class AdminStores(Protocol):
         """The deployments of the baseline's model."""
         ...
 
-    def seed(self, budget: Budget) -> None:
-        """Starts a budget's counter at what its subject has spent in this window already."""
+    def seed(self, budget: Budget) -> bool:
+        """Starts a budget's counters at what its subject has used in this window already. False: try again."""
         ...
 
 

@@ -152,17 +152,20 @@ class RedisBudgets:
             for (budget, user), period, counter in zip(wanted, periods, counters, strict=True)
         ]
 
-    def seed(self, budget: Budget, used: UsageOf, now: datetime) -> None:
+    def seed(self, budget: Budget, used: UsageOf, now: datetime) -> bool:
         """Raises the counters of a budget to what its subject has used already in this window.
 
-        Never lowers them: the ledger may lag behind what is settled. Nor raises what is lowered meanwhile, by the
-        truth about a request that was booked at its reservation.
+        Never lowers them: the ledger may lag behind what is settled. False where one was left alone, since the truth
+        about a request that was booked at its reservation lowered it meanwhile: try again.
         """
         period = window_of(budget, now)
-        lacking = self._lacking(_amounts(budget, used(budget, period), now))
-        if lacking:
-            self._drained()  # where it takes too long: rather too high, until they are compared, than too low
-            self._raise(lacking, _amounts(budget, used(budget, period), now))
+        sums = used(budget, period)
+        lacking = self._lacking(_amounts(budget, sums, now))
+        if any(times != b"0" for times in lacking.values()):
+            # The ledger may not have had the truth yet. Where it takes too long: rather too high than too low.
+            self._drained()
+            sums = used(budget, period)
+        return self._raise(lacking, _amounts(budget, sums, now))
 
     def _lacking(self, amounts: Iterable[CounterAmounts]) -> dict[str, bytes]:
         """The counters that have less than `amounts`, and how often each has been lowered."""
@@ -176,14 +179,16 @@ class RedisBudgets:
                         lacking[key] = lowered or b"0"
         return lacking
 
-    def _raise(self, lowered: Mapping[str, bytes], amounts: Iterable[CounterAmounts]) -> None:
-        """Those of `amounts` whose counter has been lowered as often as before, and no others."""
+    def _raise(self, lowered: Mapping[str, bytes], amounts: Iterable[CounterAmounts]) -> bool:
+        """Those of `lowered` to their amounts, unless they have been lowered again; whether none has been."""
+        are_raised = True
         for batch in _batches(amounts):
             with self._redis.pipeline(transaction=False) as pipeline:
                 for key, arguments in batch:
                     if key in lowered:
                         self._seed(keys=[key], args=[lowered[key], *arguments], client=pipeline)
-                pipeline.execute()
+                are_raised &= all(pipeline.execute())
+        return are_raised
 
     def whole(self) -> bool:
         """Whether the counters hold everything spent: false in a Redis that is new or lost its data."""

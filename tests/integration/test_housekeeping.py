@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -22,6 +23,7 @@ from router.stores.administration import set_budget, unix_ms
 from router.stores.admission import LOCAL_EPOCH, Settlement
 from router.stores.counters import counter_of, counters_of, window_of
 from router.stores.ledger_writer import LedgerWriter
+from router.stores.redis_budgets import RedisBudgets
 from router.stores.spool import Spool
 from router.stores.sql_partitions import months_before
 from tests.support.admin_api import open_stores
@@ -137,13 +139,41 @@ def test_what_a_redis_that_took_over_has_too_much_of_goes(tmp_path: Path) -> Non
         assert [spent_later() for _ in range(4)] == [115, 115, 90, 90]
 
 
+def test_what_could_not_be_counted_in_one_round_is_counted_in_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed, answers = RedisBudgets.seed, [False]
+
+    def overtaken(self: RedisBudgets, *arguments: Any) -> bool:
+        return answers.pop() if answers else seed(self, *arguments)
+
+    with keeping_house(tmp_path, "rolling:1d") as (services, _, spent_later):
+        book(services, "r1", 90)
+        monkeypatch.setattr(RedisBudgets, "seed", overtaken)
+        assert [spent_later() for _ in range(2)] == [0, 90]
+
+
+def test_of_two_restarts_in_a_row_the_second_counts(tmp_path: Path) -> None:
+    with keeping_house(tmp_path, "lifetime") as (services, server, spent_later):
+        (budget,) = services.directory.list_budgets()
+        for _ in range(2):
+            server.stop()
+            server.start()
+            assert spent_later() == 0
+        assert spent_later() == 0, "as long after the first as it takes after the second"
+        with redis.Redis.from_url(server.url) as client:
+            client.hincrby(counter_of(budget, window_of(budget, SYSTEM_CLOCK.now())).key, "spent", 25)
+        assert spent_later() == 0
+
+
 def test_seeding_many_budgets_is_spread_over_rounds_and_the_newest_come_first(tmp_path: Path) -> None:
     hand, seeded = replace(HAND), list[str]()
 
     class LargeLedger(AdminServices):
-        def seed(self, budget: Budget) -> None:
+        def seed(self, budget: Budget) -> bool:
             seeded.append(budget.window)
             hand.now_s += 0.3
+            return True
 
     with redis_server(tmp_path) as server, redis.Redis.from_url(server.url) as client:
         client.set(redis_keys.COUNTERS_WHOLE, "1")

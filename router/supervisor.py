@@ -20,7 +20,6 @@ from router.stores.redis_server import EmbeddedRedis
 logger = logging.getLogger(__name__)
 
 _WATCH_SECONDS = 0.2
-_SYNC_SECONDS = 1.0
 _RESTART_SECONDS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 _SETTLED_SECONDS = 30
 """A process that has lived so long starts anew without delay."""
@@ -76,14 +75,10 @@ class Supervisor:
 
     def watch(self, stop: threading.Event) -> None:
         """Until `stop`, starts again what has died. Raises ConfigError where a process says that this is no use."""
-        sync_at_s = 0.0
         while not stop.wait(_WATCH_SECONDS):
             if self._redis is not None and not self._redis.running:
                 logger.error("the embedded Redis died; starting it again")
                 self._restart_redis(self._redis)
-            if self._redis is not None and time.monotonic() >= sync_at_s:
-                sync_at_s = time.monotonic() + _SYNC_SECONDS
-                self._redis.sync()
             for child in self._children:
                 self._revive(child)
 

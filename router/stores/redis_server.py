@@ -2,8 +2,8 @@
 
 It listens on a Unix socket only and keeps an append-only file, so that a killed process of ours or of its own loses
 nothing: what it answers to is written before it answers. With `appendfsync everysec` it is not, since that puts writing
-off for up to two seconds while the disk is at work. So the server never syncs; `EmbeddedRedis.sync` does, once a second
-and beside it: a power cut loses as much as with `everysec`.
+off for up to two seconds while the disk is at work. So the server never syncs; a thread of `EmbeddedRedis` does, once a
+second: a power cut loses as much as with `everysec`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -28,7 +29,7 @@ logger = logging.getLogger(__name__)
 _START_SECONDS = 20
 STOP_SECONDS = 20.0
 """Then it is killed: stopping must end."""
-_FILE_NAME = "appendonly.aof"
+_SYNC_SECONDS = 1.0
 _MAX_SOCKET_PATH = 100  # sockaddr_un holds 108 bytes on Linux, 104 on macOS
 
 
@@ -38,6 +39,7 @@ class EmbeddedRedis:
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
         self._process: subprocess.Popen[bytes] | None = None
+        self._stopped: threading.Event | None = None
         self._socket = socket_path(self._folder)
 
     @property
@@ -56,21 +58,9 @@ class EmbeddedRedis:
         self._process.stdin.write(self._settings().encode())
         self._process.stdin.close()
         self._wait_until_loaded()
-
-    def sync(self) -> None:
-        """Waits until what the server has written is on disk."""
-        # One file, or of Redis 7, a folder of them.
-        for path in (self._folder / _FILE_NAME, *self._folder.glob("appendonlydir/*")):
-            try:
-                file = os.open(path, os.O_RDONLY)
-                try:
-                    os.fsync(file)
-                finally:
-                    os.close(file)
-            except FileNotFoundError:
-                pass  # not that version, or rewritten just now
-            except OSError as error:
-                logger.error("%s cannot be put on disk: %s", path, error.strerror)
+        if self._stopped is None:
+            self._stopped = threading.Event()
+            threading.Thread(target=self._keep_synced, args=(self._stopped,), daemon=True).start()
 
     def stop(self) -> None:
         """Ends the server with its data on disk."""
@@ -83,6 +73,9 @@ class EmbeddedRedis:
                 self._process.kill()
                 self._process.wait()
             self._process = None
+        if self._stopped is not None:
+            self._stopped.set()
+            self._stopped = None
         try:
             self._socket.unlink(missing_ok=True)
             if self._socket.parent != self._folder:
@@ -99,7 +92,6 @@ class EmbeddedRedis:
                 f'dir "{self._folder}"',
                 f'logfile "{self._folder / "redis.log"}"',
                 "appendonly yes",
-                f"appendfilename {_FILE_NAME}",
                 "appendfsync no",
                 'save ""',
                 "databases 1",
@@ -107,6 +99,31 @@ class EmbeddedRedis:
                 "",
             ]
         )
+
+    def _keep_synced(self, stopped: threading.Event) -> None:
+        is_failing = False
+        while not stopped.wait(_SYNC_SECONDS):
+            try:
+                self._sync()
+                is_failing = False
+            except OSError as error:
+                if not is_failing:
+                    logger.error("%s cannot be put on disk, and is tried again: %s", error.filename, error.strerror)
+                is_failing = True
+
+    def _sync(self) -> None:
+        """Waits until what the server has written is on disk: one file, or of Redis 7, a folder of them."""
+        for path in (self._folder / "appendonly.aof", *self._folder.glob("appendonlydir/*")):
+            try:
+                file = os.open(path, os.O_RDONLY)
+            except FileNotFoundError:
+                continue  # not that version, or rewritten just now
+            try:
+                os.fsync(file)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, path) from error
+            finally:
+                os.close(file)
 
     def _stop_orphan(self) -> None:
         """A server left over from a killed parent still owns the files: end it, its data is on disk."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -15,18 +16,22 @@ from starlette.exceptions import HTTPException
 from router.api.asgi import Receive, Scope, Send, bounded, chat_completions, send_error
 from router.api.health import health_router
 from router.api.models import models_router
-from router.errors import AdminRequired, InvalidRequest, MethodNotAllowed, ParsimonyError
+from router.errors import AdminRequired, InvalidRequest, MethodNotAllowed, ParsimonyError, fault
 from router.openai.errors import error_body, error_headers
-from router.services import AdminServices, Services
+from router.services import Services
 from router.stores.base import Principal
 from router.stores.sql_engine import reading
 from router.version import parsimony_version
 
+logger = logging.getLogger(__name__)
+
 HOT_PATH = "/v1/chat/completions"
-Authenticate = Callable[[Request], Awaitable[Principal]]
 ADMIN_PATHS = ("/admin", "/docs", "/openapi.json")
+"""What these begin with takes the admin API; the last two describe it."""
 REST_BODY_BYTES = 65_536
 """The largest body of any other request."""
+
+Authenticate = Callable[[Request], Awaitable[Principal]]
 
 
 class Application:
@@ -39,7 +44,8 @@ class Application:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._max_body_bytes = services.config.server.max_body_bytes
-        self._routers = [models_router(services.models, _authentication(services)), _health(services)]
+        self._authenticate = _authentication(services)
+        self._routers = [models_router(services.models, self._authenticate), _health(services, self._authenticate)]
         self.rest = _rest(self._routers)
         self._has_admin = False
         self._joining = asyncio.Lock()
@@ -53,28 +59,30 @@ class Application:
             return
         if scope["type"] == "http":
             receive = bounded(receive, REST_BODY_BYTES)
-            if not self._has_admin and scope["path"].startswith(ADMIN_PATHS):
-                await self._join_admin()
+            if not self._has_admin and scope["path"].startswith(ADMIN_PATHS) and not await self._join_admin():
+                await send_error(send, fault())
+                return
         await self.rest(scope, receive, send)  # type: ignore[arg-type]  # Starlette spells the same types otherwise
 
-    async def _join_admin(self) -> None:
-        """The imports in a thread, beside the requests that are served meanwhile; the rest is done in no time."""
+    async def _join_admin(self) -> bool:
+        """In a thread, beside the requests that are served meanwhile. Whether it is there."""
         async with self._joining:
             if not self._has_admin:
-                admin_router = await asyncio.to_thread(_imported)
-                admin = admin_router(self._services.admin, _authentication(self._services))
-                self.rest = _rest([*self._routers, admin])
-                self._has_admin = True
+                try:
+                    self.rest = await asyncio.to_thread(self._with_admin)
+                    self._has_admin = True
+                except Exception:  # the border to the client
+                    logger.exception("the admin API cannot be had")
+        return self._has_admin
+
+    def _with_admin(self) -> FastAPI:
+        from router.api.admin import admin_router
+
+        return _rest([*self._routers, admin_router(self._services.admin, self._authenticate)])
 
 
 def create_app(services: Services) -> Application:
     return Application(services)
-
-
-def _imported() -> Callable[[AdminServices, Authenticate], APIRouter]:
-    from router.api.admin import admin_router
-
-    return admin_router
 
 
 def _rest(routers: Sequence[APIRouter]) -> FastAPI:
@@ -96,11 +104,9 @@ def _authentication(services: Services) -> Authenticate:
     return authenticated
 
 
-def _health(services: Services) -> APIRouter:
-    authenticated = _authentication(services)
-
+def _health(services: Services, authenticate: Authenticate) -> APIRouter:
     async def require_admin(request: Request) -> Principal:
-        principal = await authenticated(request)
+        principal = await authenticate(request)
         if principal.role != "admin":
             raise AdminRequired("This needs an admin key.")
         return principal
@@ -118,7 +124,7 @@ async def _render(_: Request, error: Any) -> Response:
 
 
 async def _render_fault(request: Request, _: Exception) -> Response:
-    return await _render(request, ParsimonyError("Something went wrong here; the log says what."))
+    return await _render(request, fault())
 
 
 async def _render_http(request: Request, error: Any) -> Response:

@@ -47,6 +47,11 @@ class ParsimonyError(Exception):
         """Of the request's record, where it has one: for `parsimony explain`."""
 
 
+def fault() -> ParsimonyError:
+    """One of ours, which is nobody else's to read."""
+    return ParsimonyError("Something went wrong here; the log says what.")
+
+
 class ConfigError(ParsimonyError):
     """The configuration cannot be used; the message names file, key, what was found and what is allowed."""
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from router.errors import ParsimonyError, RequestTooLarge, RequestTooSlow, ShuttingDown
+from router.errors import ParsimonyError, RequestTooLarge, RequestTooSlow, ShuttingDown, fault
 from router.openai.errors import error_body, error_headers
 from router.pipeline.chat import ChatPipeline, Incoming
 from router.pipeline.reply import Headers
@@ -93,7 +93,7 @@ async def chat_completions(
             raise
     except Exception:  # the border to the client: whatever went wrong, it gets an answer
         logger.exception("a request failed")
-        await send_error(send, ParsimonyError("Something went wrong here; the log says what."), reply)
+        await send_error(send, fault(), reply)
 
 
 class _Watch:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -206,17 +208,43 @@ async def test_a_fault_of_ours_has_the_form_of_an_error_too(surface: Surface) ->
     assert (answer.status_code, answer.json()["error"]["type"], "secret" in answer.text) == (500, "server_error", False)
 
 
-async def test_the_admin_api_is_there_as_soon_as_somebody_asks_for_it(surface: Surface) -> None:
-    headers = surface.key(role="admin")
+def client_of_a_new_app(surface: Surface, headers: dict[str, str] | None = None) -> httpx.AsyncClient:
     transport = httpx.ASGITransport(create_app(surface.services))  # type: ignore[arg-type]
-    async with httpx.AsyncClient(transport=transport, base_url="http://here", headers=headers) as http:
+    return httpx.AsyncClient(transport=transport, base_url="http://here", headers=headers)
+
+
+async def test_the_admin_api_is_there_as_soon_as_somebody_asks_for_it(surface: Surface) -> None:
+    async with client_of_a_new_app(surface, surface.key(role="admin")) as http:
         paths = ["/admin/v1/teams", "/v1/models", "/health/live"] * 3
         assert {answer.status_code for answer in await asyncio.gather(*map(http.get, paths))} == {200}
+    async with client_of_a_new_app(surface) as http:
         documented = (await http.get("/openapi.json")).json()["paths"]
         assert {"/admin/v1/teams", "/v1/models", "/health/ready"} <= set(documented)
+    async with client_of_a_new_app(surface) as http:
         assert (await http.get("/docs")).status_code == 200
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(surface.services))) as stranger:  # type: ignore[arg-type]
-        assert (await stranger.get("http://here/admin/v1/teams")).status_code == 401
+    async with client_of_a_new_app(surface) as http:
+        assert (await http.get("/admin/v1/teams")).status_code == 401
+
+
+async def test_an_admin_api_that_is_broken_breaks_nothing_else(
+    surface: Surface, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    headers = surface.key(role="admin")
+    async with client_of_a_new_app(surface, headers) as http:
+        with monkeypatch.context() as broken:
+            broken.setitem(sys.modules, "router.api.admin", None)
+            answer = await http.get("/admin/v1/teams")
+            assert (answer.status_code, answer.json()["error"]["type"]) == (500, "server_error")
+            assert (await http.get("/v1/models")).status_code == 200
+        assert (await http.get("/admin/v1/teams")).status_code == 200
+    assert "the admin API cannot be had" in caplog.text
+
+
+def test_a_worker_starts_without_the_admin_api_and_reports() -> None:
+    code = "import sys, router.cli.worker; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "router.cli.worker" in loaded
+    assert [name for name in loaded if name.startswith(("router.api.admin", "router.reports", "rich"))] == []
 
 
 # health and metrics

@@ -12,10 +12,12 @@ from hypothesis import settings
 settings.register_profile("parsimony", deadline=None, derandomize=True)
 settings.load_profile("parsimony")
 
-# A shell's background job ignores interrupts, and hands that down to the processes that tests start and interrupt.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 CREDENTIALS = ("OPENAI_API_KEY", "MISTRAL_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_BASE_URL")
+
+
+def pytest_configure() -> None:
+    # A shell's background job ignores interrupts, and hands that down to the processes that tests start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -130,7 +130,7 @@ def add_spenders_and_changes(router: APIRouter, services: AdminSource) -> None:
     ) -> dict[str, Any]:
         """`target` is the beginning of an entry's name; `before`, the id of the last entry seen, turns the page."""
         if caller.only_team is None:
-            found = services.directory.audit(target=target, before=before, limit=limit)
+            found = services.directory.audit(target=target, before_id=before, limit=limit)
         else:
             found = audit_of_team(services.directory, caller.only_team, target, before, limit)
         return {"entries": [audit_entry_as_json(entry) for entry in found]}

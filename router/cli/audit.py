@@ -18,14 +18,15 @@ def audit(
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1_000, help="How many to show.")] = 50,
     before: Annotated[
-        int | None, typer.Option("--before", min=1, metavar="ID", help="Only what came before this entry of --json.")
+        int | None,
+        typer.Option("--before", min=1, max=2**63 - 1, metavar="ID", help="Only what is older than this; see --json."),
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the changes of teams, projects, keys and budgets, the newest first."""
     with administration(config) as services:
-        found = services.directory.audit(target=target, before=before, limit=limit)
+        found = services.directory.audit(target=target, before_id=before, limit=limit)
     entries = [audit_entry_as_json(entry) for entry in found]
     if as_json:
         print_json(entries)

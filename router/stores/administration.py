@@ -240,18 +240,18 @@ def audit_of_budget(directory: Directory, budget: Budget) -> tuple[AuditEntry, .
 
 
 def audit_of_team(
-    directory: Directory, team_id: str, target: str | None, before: int | None, limit: int
+    directory: Directory, team_id: str, target: str | None, before_id: int | None, limit: int
 ) -> tuple[AuditEntry, ...]:
     """As Directory.audit, of one team: its own changes and those of its projects, keys, users and their budgets."""
     subjects = {project.id for project in directory.list_projects(team_id)}
     subjects |= {key.id for key in directory.list_keys(team_id)}
     found: list[AuditEntry] = []
     while len(found) < limit:
-        page = directory.audit(target=target, before=before, limit=_AUDIT_PAGE)
+        page = directory.audit(target=target, before_id=before_id, limit=_AUDIT_PAGE)
         found += [entry for entry in page if _concerns(entry, team_id, subjects)]
         if len(page) < _AUDIT_PAGE:
             break
-        before = page[-1].id
+        before_id = page[-1].id
     return tuple(found[:limit])
 
 

@@ -24,14 +24,14 @@ def record(connection: Connection, entry: AuditEntry) -> None:
     )
 
 
-def entries(connection: Connection, target: str | None, before: int | None, limit: int) -> tuple[AuditEntry, ...]:
+def entries(connection: Connection, target: str | None, before_id: int | None, limit: int) -> tuple[AuditEntry, ...]:
     """The newest first."""
     query = select(AUDIT_LOG).order_by(AUDIT_LOG.c.id.desc()).limit(limit)
     if target is not None:
         # LIKE would ignore case on SQLite, and take `_` for any character.
         query = query.where(func.substr(AUDIT_LOG.c.target, 1, len(target)) == target)
-    if before is not None:
-        query = query.where(AUDIT_LOG.c.id < before)
+    if before_id is not None:
+        query = query.where(AUDIT_LOG.c.id < before_id)
     return tuple(_entry(row) for row in connection.execute(query).mappings())
 
 

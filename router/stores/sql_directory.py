@@ -66,12 +66,12 @@ class SqlDirectory:
         return other
 
     def audit(
-        self, *, target: str | None = None, before: int | None = None, limit: int = 100
+        self, *, target: str | None = None, before_id: int | None = None, limit: int = 100
     ) -> tuple[AuditEntry, ...]:
         if not 0 < limit <= MAX_AUDIT_ENTRIES:
             raise DirectoryError(f"the limit is {limit}; allowed are 1 to {MAX_AUDIT_ENTRIES} entries at once")
         with reading(self._engine) as connection:
-            return sql_audit.entries(connection, target, before, limit)
+            return sql_audit.entries(connection, target, before_id, limit)
 
     def _record(
         self,

@@ -596,7 +596,7 @@ def test_the_record_is_read_by_target_and_in_pages(directory: SqlDirectory) -> N
     assert directory.audit(target="Team") == ()
     first = directory.audit(target="team:support:month", limit=2)
     assert first == budgets[:2]
-    assert directory.audit(target="team:support:month", before=first[-1].id, limit=2) == budgets[2:4]
+    assert directory.audit(target="team:support:month", before_id=first[-1].id, limit=2) == budgets[2:4]
     for limit in (0, -1, 1_001):
         with pytest.raises(DirectoryError, match="1 to 1000"):
             directory.audit(limit=limit)

@@ -39,8 +39,8 @@ REQUEST_COUNT = 5_000
 CHAOTIC_COUNT = 1_500
 RECOVERY_S = 45.0
 """A dead worker's lease lapses after ten seconds; the rest is for a slow machine."""
-SETTLING_S = 0.3
-"""In which Redis has read all that a worker sent before it was paused."""
+SETTLING_S = 0.2
+"""In which Redis reads something of what a worker sent before it was paused."""
 WORKER_COUNT = 4
 SEED = 4
 LEAST_USED = 0.97
@@ -315,8 +315,10 @@ class Workers:
         def lost() -> set[str]:
             return {row["request_id"] for row in self._server.ledger() if row["status"] == "abandoned"} & caught
 
-        given_up = wait_until("the requests of a paused worker are given up for lost", lost, RECOVERY_S)
-        worker.resume()
+        try:
+            given_up = wait_until("the requests of a paused worker are given up for lost", lost, RECOVERY_S)
+        finally:
+            worker.resume()
         wait_until("their end is booked", lambda: not lost(), RECOVERY_S)
         self.overtaken = given_up
 
@@ -339,11 +341,13 @@ class Workers:
     def _under_way(self, worker: psutil.Process) -> set[str]:
         """Those whose end was not already on its way to Redis when the worker stopped."""
         try:
-            self._server.pending_of(worker)
-            time.sleep(SETTLING_S)
-            return self._server.pending_of(worker)
+            before, found = None, self._server.pending_of(worker)
+            while found != before:
+                time.sleep(SETTLING_S)
+                before, found = found, self._server.pending_of(worker)
         except redis.RedisError:
             return set()  # killed before, and not back yet
+        return found
 
 
 def empty_redis(server: Server) -> None:

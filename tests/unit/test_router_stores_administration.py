@@ -23,13 +23,13 @@ class Log:
         self.pages = 0
 
     def audit(
-        self, *, target: str | None = None, before: int | None = None, limit: int = 100
+        self, *, target: str | None = None, before_id: int | None = None, limit: int = 100
     ) -> tuple[AuditEntry, ...]:
         self.pages += 1
         found = [
             entry
             for entry in self.entries
-            if entry.target.startswith(target or "") and (before is None or entry.id < before)
+            if entry.target.startswith(target or "") and (before_id is None or entry.id < before_id)
         ]
         return tuple(found[:limit])
 

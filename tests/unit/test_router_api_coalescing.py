@@ -139,6 +139,7 @@ async def pour(writer: asyncio.StreamWriter, *pieces: bytes) -> None:
 
 
 async def rest(reader: asyncio.StreamReader) -> bytes:
+    """What comes until the connection ends, which it does with a reset where the other side left something unread."""
     try:
         return await reader.read()
     except ConnectionError:
@@ -196,24 +197,23 @@ async def test_a_chunked_body_may_be_long_and_its_trailers_not() -> None:
 async def test_trailers_are_bounded(path: bytes) -> None:
     async with connected() as (reader, writer):
         await pour(writer, CHUNKED % path + b"1\r\nx\r\n0\r\n", b"A: ", *[BIG] * 20)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(4):
             await rest(reader)
-        assert writer.is_closing()
 
 
 @pytest.mark.parametrize("pieces", [[], [b"G"], [b"\r\n"], [GET], [GET + b"\r\n" + GET], [POST % (b"early", 9), b"x"]])
 async def test_silent_and_slow_heads_are_closed(pieces: list[bytes]) -> None:
     async with connected(Hasty) as (reader, writer):
         await pour(writer, *pieces)
-        async with asyncio.timeout(2):  # uvicorn itself closes after 5 s, and only where nothing comes
+        async with asyncio.timeout(4):  # uvicorn itself closes after 5 s, and only where nothing comes
             await rest(reader)
-        assert reader.at_eof()
 
 
 async def test_a_head_that_drips_is_closed_too() -> None:
     async with connected(Hasty) as (reader, writer):
         await pour(writer, GET, *[b"A: b\r\n"] * 15)
-        assert (await rest(reader), reader.at_eof()) == (b"", True)
+        async with asyncio.timeout(4):
+            assert await rest(reader) == b""
 
 
 async def test_a_slow_answer_is_no_slow_head() -> None:

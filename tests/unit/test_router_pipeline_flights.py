@@ -55,5 +55,5 @@ async def test_waiting_for_one_that_landed_is_over_at_once() -> None:
     flights = Flights()
     flight = flights.take_off("k")
     flights.land("k", flight)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(5):
         await flight.wait()

@@ -165,7 +165,7 @@ class RedisBudgets:
             # The ledger may not have had the truth yet. Where it takes too long: rather too high than too low.
             self._drained()
             sums = used(budget, period)
-        return self._raise(lacking, _amounts(budget, sums, now))
+        return not lacking or self._raise(lacking, _amounts(budget, sums, now))
 
     def _lacking(self, amounts: Iterable[CounterAmounts]) -> dict[str, bytes]:
         """The counters that have less than `amounts`, and how often each has been lowered."""

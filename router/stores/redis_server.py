@@ -60,6 +60,7 @@ class EmbeddedRedis:
         self._wait_until_loaded()
         if self._stopped is None:
             self._stopped = threading.Event()
+            # A daemon: a disk that hangs must keep nobody from ending.
             threading.Thread(target=self._keep_synced, args=(self._stopped,), daemon=True).start()
 
     def stop(self) -> None:
@@ -115,15 +116,12 @@ class EmbeddedRedis:
         """Waits until what the server has written is on disk: one file, or of Redis 7, a folder of them."""
         for path in (self._folder / "appendonly.aof", *self._folder.glob("appendonlydir/*")):
             try:
-                file = os.open(path, os.O_RDONLY)
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
             except FileNotFoundError:
                 continue  # not that version, or rewritten just now
-            try:
-                os.fsync(file)
             except OSError as error:
                 raise OSError(error.errno, error.strerror, path) from error
-            finally:
-                os.close(file)
 
     def _stop_orphan(self) -> None:
         """A server left over from a killed parent still owns the files: end it, its data is on disk."""

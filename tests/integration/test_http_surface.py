@@ -70,6 +70,14 @@ async def surface(tmp_path: Path) -> AsyncIterator[Surface]:
                     yield Surface(http, services, server, address)
 
 
+def client_of_a_new_app(
+    surface: Surface, headers: dict[str, str] | None = None, *, host: str = "127.0.0.1"
+) -> httpx.AsyncClient:
+    """A client at `host` of an app that nobody has asked anything yet."""
+    transport = httpx.ASGITransport(create_app(surface.services), client=(host, 1))  # type: ignore[arg-type]
+    return httpx.AsyncClient(transport=transport, base_url="http://here", headers=headers)
+
+
 @asynccontextmanager
 async def _served(services: Services) -> AsyncIterator[tuple[str, int]]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -208,11 +216,6 @@ async def test_a_fault_of_ours_has_the_form_of_an_error_too(surface: Surface) ->
     assert (answer.status_code, answer.json()["error"]["type"], "secret" in answer.text) == (500, "server_error", False)
 
 
-def client_of_a_new_app(surface: Surface, headers: dict[str, str] | None = None) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(create_app(surface.services))  # type: ignore[arg-type]
-    return httpx.AsyncClient(transport=transport, base_url="http://here", headers=headers)
-
-
 async def test_the_admin_api_is_there_as_soon_as_somebody_asks_for_it(surface: Surface) -> None:
     async with client_of_a_new_app(surface, surface.key(role="admin")) as http:
         paths = ["/admin/v1/teams", "/v1/models", "/health/live"] * 3
@@ -283,8 +286,7 @@ async def test_it_is_not_ready_without_redis_and_alive_all_the_same(surface: Sur
 
 @pytest.mark.parametrize("host", ["203.0.113.9", "2001:db8::1", "testclient", "::ffff:8.8.8.8", "172.32.0.1"])
 async def test_metrics_from_afar_take_an_admin_key(surface: Surface, host: str) -> None:
-    transport = httpx.ASGITransport(create_app(surface.services), client=(host, 1))  # type: ignore[arg-type]
-    async with httpx.AsyncClient(transport=transport, base_url="http://here") as http:
+    async with client_of_a_new_app(surface, host=host) as http:
         forged = {"x-forwarded-for": "127.0.0.1"}
         assert (await http.get("/metrics", headers=forged)).status_code == 401
         assert (await http.get("/metrics", headers=surface.key())).status_code == 403
@@ -293,8 +295,7 @@ async def test_metrics_from_afar_take_an_admin_key(surface: Surface, host: str) 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "10.1.2.3", "172.16.0.1", "::ffff:192.168.0.1", "fe80::1%eth0"])
 async def test_metrics_from_nearby_take_none(surface: Surface, host: str) -> None:
-    transport = httpx.ASGITransport(create_app(surface.services), client=(host, 1))  # type: ignore[arg-type]
-    async with httpx.AsyncClient(transport=transport, base_url="http://here") as http:
+    async with client_of_a_new_app(surface, host=host) as http:
         assert (await http.get("/metrics")).status_code == 200
 
 
